@@ -1,0 +1,82 @@
+//! Every knob of a connection, with its default and its unit. One type serves both roles.
+
+use core::time::Duration;
+
+use crate::limits::Limits;
+
+/// The defaults of [`Config`], each with its reason.
+pub mod defaults {
+    use core::time::Duration;
+
+    /// 64 KiB: one large message in flight per stream before its reader has proven to drain.
+    pub const STREAM_WINDOW: u32 = 64 * 1024;
+    /// 1 MiB: connection credit goes back on receipt, so this only has to cover a round trip.
+    pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+    /// 64 KiB: fewer frame headers for big messages; small enough not to delay others.
+    pub const MAX_FRAME_SIZE: u32 = 64 * 1024;
+    /// RFC 7541's own default, on both sides.
+    pub const HEADER_TABLE: u32 = 4096;
+    /// Streams a peer may have open at once.
+    pub const MAX_CONCURRENT_STREAMS: u32 = 1000;
+    /// What a connection may hold of bytes nobody has consumed yet.
+    pub const RECEIVE_BUDGET: usize = 16 * 1024 * 1024;
+    /// Above this much unsent output no stream data is added.
+    pub const OUTPUT_MARK: usize = 256 * 1024;
+    /// The same while several streams compete, so that scheduling stays late.
+    pub const OUTPUT_MARK_SHARED: usize = 64 * 1024;
+    /// For the preface, for one header block, for SETTINGS ACK, and between the two steps of a graceful GOAWAY.
+    pub const PEER_TIMEOUT: Duration = Duration::from_secs(10);
+}
+
+/// Everything that can be set about one connection. `Config::default()` is safe on the open internet.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many octets of DATA the peer may send on one stream before it must wait for us.
+    ///
+    /// Default: [`defaults::STREAM_WINDOW`]; range: 0 to 2^31 - 1, larger values are cut. Announced as
+    /// SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.5.2).
+    pub stream_window_octets: u32,
+    /// How many octets of DATA the peer may send on all streams together before it must wait for us.
+    ///
+    /// Default: [`defaults::CONNECTION_WINDOW`]; range: 65,535 to 2^31 - 1, values outside are moved to its ends. Announced by
+    /// WINDOW_UPDATE on stream 0 (RFC 9113 §6.9.2).
+    pub connection_window_octets: u32,
+    /// The largest frame payload the peer may send, in octets.
+    ///
+    /// Default: [`defaults::MAX_FRAME_SIZE`]; range: 16,384 to 16,777,215, values outside are moved to its ends.
+    /// Announced as SETTINGS_MAX_FRAME_SIZE.
+    pub max_frame_size: u32,
+    /// Octets of HPACK dynamic table the peer's encoder may use. Default: [`defaults::HEADER_TABLE`].
+    /// Announced as SETTINGS_HEADER_TABLE_SIZE.
+    pub header_table_octets: u32,
+    /// Octets of HPACK dynamic table our encoder uses at most, whatever the peer allows.
+    /// Default: [`defaults::HEADER_TABLE`].
+    pub encoder_table_octets: u32,
+    /// Streams the peer may have open at once. Default: [`defaults::MAX_CONCURRENT_STREAMS`].
+    /// Announced as SETTINGS_MAX_CONCURRENT_STREAMS by a server; a client allows none (it refuses pushes).
+    pub max_concurrent_streams: u32,
+    /// How many octets received and not yet consumed the connection may hold. Kept by stream windows alone:
+    /// connection credit is never withheld. Default: [`defaults::RECEIVE_BUDGET`].
+    pub receive_budget_octets: usize,
+    /// How long the peer has for its preface, for a whole header block, for acknowledging SETTINGS, and for answering
+    /// the PING of a graceful shutdown. Default: [`defaults::PEER_TIMEOUT`].
+    pub peer_timeout: Duration,
+    /// The bounds a peer can press against.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            stream_window_octets: defaults::STREAM_WINDOW,
+            connection_window_octets: defaults::CONNECTION_WINDOW,
+            max_frame_size: defaults::MAX_FRAME_SIZE,
+            header_table_octets: defaults::HEADER_TABLE,
+            encoder_table_octets: defaults::HEADER_TABLE,
+            max_concurrent_streams: defaults::MAX_CONCURRENT_STREAMS,
+            receive_budget_octets: defaults::RECEIVE_BUDGET,
+            peer_timeout: defaults::PEER_TIMEOUT,
+            limits: Limits::default(),
+        }
+    }
+}

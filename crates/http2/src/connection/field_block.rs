@@ -1,0 +1,261 @@
+//! Field blocks: HEADERS and CONTINUATION, decoded and turned into requests, responses and trailers.
+//! RFC 9113 §4.3, §6.2, §6.10, §8.
+//!
+//! Invariant: every block is decoded in full and in order, also for streams that are refused, reset or unknown;
+//! otherwise the HPACK state of the two sides drifts apart (RFC 7541 §2.3).
+
+use super::Role;
+use super::receive::Rx;
+use super::tx::Tx;
+use crate::error::Violation;
+use crate::frame::{Continuation, FrameHeader, Headers};
+use crate::handler::Handler;
+use crate::hpack::SectionLimits;
+use crate::message;
+use crate::observe::{Direction, Trace};
+use crate::stream::registry::{ClosedBy, Lookup};
+use crate::stream::{Half, StreamKey};
+
+/// A block whose END_HEADERS has not come yet.
+#[derive(Debug)]
+pub(super) struct OpenBlock {
+    pub(super) stream_id: u32,
+    end_stream: bool,
+    self_dependent: bool,
+    continuations: u32,
+    fragments: Vec<u8>,
+}
+
+/// What HEADERS said beside its fields.
+#[derive(Clone, Copy)]
+struct Block {
+    stream_id: u32,
+    end_stream: bool,
+    /// The stream depends on itself (RFC 7540 §5.3.1): a stream error, but the block counts.
+    self_dependent: bool,
+}
+
+impl Rx {
+    pub(super) fn on_headers<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        header: FrameHeader,
+        payload: &[u8],
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let frame = Headers::decode(header, payload)?;
+        let self_dependent = frame.priority.is_some_and(|priority| priority.dependency == frame.stream_id);
+        let (stream_id, end_stream) = (frame.stream_id, frame.end_stream);
+        if frame.end_headers {
+            return self.on_block(tx, Block { stream_id, end_stream, self_dependent }, frame.fragment, handler);
+        }
+        let fragments = frame.fragment.to_vec();
+        self.block = Some(OpenBlock { stream_id, end_stream, self_dependent, continuations: 0, fragments });
+        Ok(())
+    }
+
+    pub(super) fn on_continuation<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        header: FrameHeader,
+        payload: &[u8],
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let frame = Continuation::decode(header, payload)?;
+        let Some(block) = &mut self.block else { return Err(Violation::UnexpectedContinuation) };
+        block.continuations = block.continuations.saturating_add(1);
+        // RFC 9113 §10.5.1; CVE-2024-27316: both counts are bounded before anything is decoded.
+        if block.continuations > tx.config.limits.continuations {
+            return Err(Violation::TooManyContinuations);
+        }
+        if block.fragments.len().saturating_add(frame.fragment.len()) > tx.config.limits.field_block_octets {
+            return Err(Violation::FieldBlockTooLarge);
+        }
+        block.fragments.extend_from_slice(frame.fragment);
+        if !frame.end_headers {
+            return Ok(());
+        }
+        let Some(open) = self.block.take() else { return Ok(()) };
+        let block = Block {
+            stream_id: open.stream_id,
+            end_stream: open.end_stream,
+            self_dependent: open.self_dependent,
+        };
+        self.on_block(tx, block, &open.fragments, handler)
+    }
+
+    /// A whole field block.
+    fn on_block<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        block: Block,
+        fragment: &[u8],
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let limits = SectionLimits {
+            list_octets: tx.config.limits.header_list_octets as usize,
+            fields: tx.config.limits.header_fields,
+        };
+        self.decoder.decode(fragment, &limits, &mut self.section).map_err(|_| Violation::Compression)?;
+        if let Some(observer) = &mut tx.observer {
+            for field in self.section.iter() {
+                let stream_id = block.stream_id;
+                observer.on_trace(tx.now, &Trace::Field { direction: Direction::Received, stream_id, field });
+            }
+        }
+        match tx.streams.lookup(block.stream_id) {
+            Lookup::Live(key) if block.self_dependent => {
+                tx.stream_error(key, Violation::SelfDependency, handler)
+            }
+            Lookup::Live(key) => self.on_live_block(tx, key, block.end_stream, handler),
+            Lookup::Idle => match self.role {
+                Role::Server => self.on_new_request(tx, block, handler),
+                // We refuse pushes, so a server opens nothing.
+                Role::Client if tx.streams.is_local(block.stream_id) => Err(Violation::FrameOnIdleStream),
+                Role::Client => Err(Violation::StreamIdWrongParity),
+            },
+            Lookup::Closed(why) => self.on_closed_block(tx, block.stream_id, why),
+        }
+    }
+
+    /// HEADERS on a stream that is closed (RFC 9113 §5.1, §5.1.1).
+    fn on_closed_block(&self, tx: &mut Tx, id: u32, why: ClosedBy) -> Result<(), Violation> {
+        match why {
+            ClosedBy::End => Err(Violation::FrameOnClosedStream),
+            // In flight when we reset it.
+            ClosedBy::OurReset => Ok(()),
+            ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
+            // A client may have reset it long ago; a server never sees a lower id that was not used.
+            ClosedBy::Forgotten if self.role == Role::Client => tx.counters.glitch(tx.now),
+            ClosedBy::Forgotten => Err(Violation::StreamIdNotIncreasing),
+        }
+    }
+
+    fn on_new_request<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        block: Block,
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let id = block.stream_id;
+        if id % 2 == 0 {
+            return Err(Violation::StreamIdWrongParity);
+        }
+        if !tx.shutdown.admits(id) {
+            // RFC 9113 §6.8: streams above the last id are ignored; their fields were decoded.
+            return Ok(());
+        }
+        if tx.streams.remote_count() >= tx.config.max_concurrent_streams {
+            return refuse(tx, id, Violation::StreamLimitExceeded);
+        }
+        if block.self_dependent {
+            return refuse(tx, id, Violation::SelfDependency);
+        }
+        if self.section.exceeded() {
+            let key = self.open_remote(tx, id, block.end_stream);
+            let octets = self.section.list_octets();
+            handler.on_oversize_request(tx, key, octets);
+            tx.close_if_ended(key);
+            return Ok(());
+        }
+        let (mut head, length) = match message::request(&self.section) {
+            Ok(parsed) => parsed,
+            Err(violation) => return refuse(tx, id, violation),
+        };
+        if block.end_stream && !length.is_satisfied() {
+            return refuse(tx, id, Violation::ContentLengthMismatch);
+        }
+        head.route = handler.route(head.path);
+        let key = self.open_remote(tx, id, block.end_stream);
+        if let Some(stream) = tx.streams.live_mut(key) {
+            stream.content_length = length;
+        }
+        handler.on_request(tx, key, &head, block.end_stream);
+        tx.close_if_ended(key);
+        Ok(())
+    }
+
+    fn open_remote(&self, tx: &mut Tx, id: u32, end_stream: bool) -> StreamKey {
+        let mut stream = tx.new_stream(id);
+        stream.recv = if end_stream { Half::Ended } else { Half::Streaming };
+        stream.opened_in = self.calls;
+        tx.counters.stream_opened();
+        tx.streams.insert(stream)
+    }
+
+    /// HEADERS on a stream that exists: a response, or trailers.
+    fn on_live_block<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        key: StreamKey,
+        end_stream: bool,
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let Some(stream) = tx.streams.live_mut(key) else { return Ok(()) };
+        match stream.recv {
+            Half::Ended => tx.stream_error(key, Violation::FrameAfterEndStream, handler),
+            _ if self.section.exceeded() => tx.stream_error(key, Violation::HeaderListTooLarge, handler),
+            Half::AwaitingHeaders => self.on_response(tx, key, end_stream, handler),
+            Half::Streaming if !end_stream => {
+                tx.stream_error(key, Violation::TrailersWithoutEndStream, handler)
+            }
+            Half::Streaming => {
+                let satisfied = stream.content_length.is_satisfied();
+                let verdict = message::trailers(&self.section);
+                if let Err(violation) = verdict {
+                    return tx.stream_error(key, violation, handler);
+                }
+                if !satisfied {
+                    return tx.stream_error(key, Violation::ContentLengthMismatch, handler);
+                }
+                stream.recv = Half::Ended;
+                handler.on_trailers(tx, key, &self.section);
+                tx.close_if_ended(key);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_response<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        key: StreamKey,
+        end_stream: bool,
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let empty_frames = tx.config.limits.empty_frames;
+        let Some(stream) = tx.streams.live_mut(key) else { return Ok(()) };
+        let (head, length) = match message::response(&self.section, stream.head_request) {
+            Ok(parsed) => parsed,
+            Err(violation) => return tx.stream_error(key, violation, handler),
+        };
+        if head.status < 200 {
+            // RFC 9113 §8.1: 101 does not exist in HTTP/2, and an interim response ends nothing.
+            if end_stream || head.status == 101 {
+                return tx.stream_error(key, Violation::BadInformational, handler);
+            }
+            stream.empties = stream.empties.saturating_add(1);
+            if stream.empties > empty_frames {
+                return Err(Violation::TooManyEmptyFrames);
+            }
+            handler.on_informational(tx, key, &head);
+            return Ok(());
+        }
+        if end_stream && !length.is_satisfied() {
+            return tx.stream_error(key, Violation::ContentLengthMismatch, handler);
+        }
+        stream.empties = 0;
+        stream.content_length = length;
+        stream.recv = if end_stream { Half::Ended } else { Half::Streaming };
+        handler.on_response(tx, key, &head, end_stream);
+        tx.close_if_ended(key);
+        Ok(())
+    }
+}
+
+/// Refuses a request that never becomes a stream.
+fn refuse(tx: &mut Tx, id: u32, violation: Violation) -> Result<(), Violation> {
+    tx.streams.note_remote_id(id);
+    tx.streams.remember(id, ClosedBy::OurReset);
+    tx.provoked_reset(id, violation)
+}

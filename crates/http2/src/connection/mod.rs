@@ -1,0 +1,350 @@
+//! One HTTP/2 connection, without I/O. RFC 9113.
+//!
+//! # The contract with the driver
+//! One owner calls, in any order, with times that never go back:
+//!
+//! * [`Connection::recv`] with bytes that came; it calls the handler for what they mean and says how many it took. It
+//!   takes fewer than given only while the peer does not read what it makes us send: write, then offer the rest again.
+//! * [`Connection::tx`] for commands of the program on top (open a stream, send, reset).
+//! * [`Connection::on_tick`] when the instant of [`Connection::next_timer`] has come.
+//!
+//! After any of these: [`Connection::transmit`], which fills the output, then write what
+//! [`Connection::output`] shows and report it with [`Connection::wrote`], until the socket blocks or
+//! [`Connection::pending_output`] is zero. When `recv` or `on_tick` fails, a GOAWAY is in the output: write it and close.
+//!
+//! # Structure
+//! The receiving half ([`receive`], [`field_block`], [`control`]) parses and decodes; the sending half ([`Tx`]) owns the
+//! streams, the encoder and the output. They are split so that a handler called while bytes are parsed can answer at
+//! once.
+//!
+//! Left out: keepalive (gRFC A8), window tuning by measured bandwidth, extended CONNECT (RFC 8441), and pushes, which
+//! are refused.
+
+mod control;
+mod field_block;
+mod output;
+mod receive;
+mod shutdown;
+mod transmit;
+mod tx;
+
+use std::io::IoSlice;
+
+pub use shutdown::PeerGoAway;
+pub use tx::Tx;
+
+use crate::config::Config;
+use crate::error::{By, ConnectionError, ErrorCode, Reset, Scope, Violation};
+use crate::frame::{Flags, Kind};
+use crate::handler::{Handler, SlotFate};
+use crate::observe::{Direction, Observer, Trace};
+use crate::settings;
+use crate::stream::StreamKey;
+use crate::stream::registry::ClosedBy;
+use crate::time::Instant;
+use receive::Rx;
+use shutdown::Ours;
+
+/// The client's connection preface (RFC 9113 §3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long the oldest message in assembly may stand still while others wait for the budget it holds.
+const ASSEMBLY_PATIENCE: core::time::Duration = core::time::Duration::from_secs(10);
+
+/// Which side of the connection we are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Role {
+    /// We open streams.
+    Client,
+    /// The peer opens streams.
+    Server,
+}
+
+/// One HTTP/2 connection. See the [module](self) for the contract.
+pub struct Connection {
+    rx: Rx,
+    tx: Tx,
+}
+
+impl Connection {
+    /// A client's connection. Its preface and SETTINGS are in the output at once.
+    #[must_use]
+    pub fn client(config: Config, now: Instant) -> Self {
+        Self::new(Role::Client, config, now)
+    }
+
+    /// A server's connection. Its SETTINGS go out when the client's preface has come.
+    #[must_use]
+    pub fn server(config: Config, now: Instant) -> Self {
+        Self::new(Role::Server, config, now)
+    }
+
+    fn new(role: Role, config: Config, now: Instant) -> Self {
+        let mut connection = Self { rx: Rx::new(role, &config, now), tx: Tx::new(role, config, now) };
+        if role == Role::Client {
+            connection.tx.output.raw(PREFACE);
+            connection.rx.announce(&mut connection.tx);
+        }
+        connection
+    }
+
+    /// Sets who sees what happens on this connection; replaces an earlier one.
+    ///
+    /// A client's own preface and SETTINGS are in the output already; they are shown to the new observer first.
+    pub fn observe(&mut self, observer: Box<dyn Observer + Send>) {
+        self.tx.observer = Some(observer);
+        if self.tx.role == Role::Client && self.rx.is_untouched() {
+            self.tx.replay_announcement();
+        }
+    }
+
+    /// Bytes came from the peer. Says how many were taken; see the [contract](self).
+    ///
+    /// # Errors
+    /// The peer broke a rule that ends the connection; a GOAWAY with its code is in the output.
+    pub fn recv<H: Handler>(
+        &mut self,
+        now: Instant,
+        input: &[u8],
+        handler: &mut H,
+    ) -> Result<usize, ConnectionError> {
+        self.tx.now = now;
+        if let Some(error) = self.tx.shutdown.failure() {
+            return Err(error);
+        }
+        let taken = self.rx.advance(&mut self.tx, input, handler).map_err(|violation| self.fail(violation))?;
+        self.check();
+        Ok(taken)
+    }
+
+    /// Commands of the program on top.
+    pub fn tx(&mut self, now: Instant) -> &mut Tx {
+        self.tx.now = now;
+        &mut self.tx
+    }
+
+    /// Tells the handler what happened to streams outside of `recv`, and fills the output from the backlogs.
+    pub fn transmit<H: Handler>(&mut self, now: Instant, handler: &mut H) {
+        self.tx.now = now;
+        self.tx.pump();
+        // Each round may cause another: a writer that is told to go on submits more.
+        while self.dispatch_notices(handler) {
+            self.tx.pump();
+        }
+        if let Some(credit) = self.tx.recv_window.announce() {
+            self.tx.write_window_update(0, credit);
+        }
+        self.check();
+    }
+
+    fn dispatch_notices<H: Handler>(&mut self, handler: &mut H) -> bool {
+        let mut any = false;
+        for key in core::mem::take(&mut self.tx.notices.writable) {
+            handler.on_writable(&mut self.tx, key);
+            any = true;
+        }
+        if core::mem::take(&mut self.tx.notices.stream_slot) {
+            self.tx.opener_waits = false;
+            handler.on_stream_slot(&mut self.tx);
+            any = true;
+        }
+        any
+    }
+
+    /// Octets waiting to be written.
+    #[must_use]
+    pub fn pending_output(&self) -> usize {
+        self.tx.output.pending()
+    }
+
+    /// Fills `slices` with what to write next, in order; says how many were filled.
+    pub fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.tx.output.slices(slices)
+    }
+
+    /// The first `octets` of the output were written.
+    pub fn wrote(&mut self, octets: usize) {
+        self.tx.output.wrote(octets);
+        if self.tx.output.pending() == 0 {
+            self.tx.counters.output_drained();
+        }
+    }
+
+    /// Takes the output's buffer when nothing is pending, so that idle connections hold none.
+    pub fn take_buffer(&mut self) -> Option<Vec<u8>> {
+        self.tx.output.take_buffer()
+    }
+
+    /// True if the output has a buffer to encode into.
+    #[must_use]
+    pub fn has_buffer(&self) -> bool {
+        self.tx.output.has_buffer()
+    }
+
+    /// Lends the output a buffer to encode into.
+    pub fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.tx.output.give_buffer(buffer);
+    }
+
+    /// When [`Connection::on_tick`] must be called, if ever.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Instant> {
+        if self.tx.shutdown.failure().is_some() {
+            return None;
+        }
+        let goaway = match self.tx.shutdown.ours {
+            Ours::Announced { deadline } => Some(deadline),
+            _ => None,
+        };
+        let assembly = self.tx.budget.oldest_while_others_wait().map(|(_, since)| since + ASSEMBLY_PATIENCE);
+        [goaway, assembly, self.rx.next_timer()].into_iter().flatten().min()
+    }
+
+    /// Acts on every timer that has run out.
+    ///
+    /// # Errors
+    /// A deadline of the peer's has passed that ends the connection; a GOAWAY is in the output.
+    pub fn on_tick<H: Handler>(&mut self, now: Instant, handler: &mut H) -> Result<(), ConnectionError> {
+        self.tx.now = now;
+        if let Some(error) = self.tx.shutdown.failure() {
+            return Err(error);
+        }
+        if let Some(violation) = self.rx.expired(now) {
+            return Err(self.fail(violation));
+        }
+        if matches!(self.tx.shutdown.ours, Ours::Announced { deadline } if deadline <= now) {
+            self.tx.finish_shutdown();
+        }
+        if let Some((stream, since)) = self.tx.budget.oldest_while_others_wait()
+            && since + ASSEMBLY_PATIENCE <= now
+        {
+            self.tx
+                .stream_error(stream, Violation::AssemblyStalled, handler)
+                .map_err(|violation| self.fail(violation))?;
+        }
+        Ok(())
+    }
+
+    /// True once the connection may be closed: it goes away and no stream is left, or it failed.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let over = match self.tx.shutdown.ours {
+            Ours::Failed(_) => return true,
+            Ours::Final { .. } => true,
+            // A client that was told to go away has nothing to wait for but its own streams.
+            Ours::Open => self.tx.role == Role::Client && self.tx.shutdown.peers_last_id.is_some(),
+            Ours::Announced { .. } => false,
+        };
+        over && self.tx.stream_count() == 0
+    }
+
+    /// The peer broke a rule: GOAWAY goes to the output and nothing is received any more.
+    fn fail(&mut self, violation: Violation) -> ConnectionError {
+        let error = ConnectionError { violation };
+        if violation == Violation::Http1Request {
+            self.tx.output.raw(HTTP1_ANSWER);
+        } else {
+            let last = self.tx.streams.last_remote();
+            self.tx.write_goaway(last, error.code(), violation.text().as_bytes());
+        }
+        self.tx.shutdown.ours = Ours::Failed(error);
+        error
+    }
+
+    /// Relations between parts that our own code guarantees; in debug builds only.
+    fn check(&self) {
+        #[cfg(debug_assertions)]
+        {
+            let scheduled = |(key, stream): (StreamKey, &crate::stream::Stream)| {
+                stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled).then_some(key)
+            };
+            let mut queued: Vec<_> = self.tx.ready.iter().copied().collect();
+            let mut marked: Vec<_> = self.tx.streams.iter().filter_map(scheduled).collect();
+            queued.sort_unstable();
+            marked.sort_unstable();
+            assert_eq!(queued, marked, "a stream is marked scheduled if and only if it is in the ready queue");
+            let shares: usize = self.tx.streams.iter().map(|(_, stream)| stream.share() as usize).sum();
+            assert_eq!(self.tx.budget.spent(), shares, "the receive budget is the sum of the streams' shares");
+        }
+    }
+}
+
+/// What somebody reads who speaks HTTP/1.x to an HTTP/2 port.
+const HTTP1_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
+    content-type: text/plain\r\ncontent-length: 62\r\nconnection: close\r\n\r\n\
+    This port speaks HTTP/2 with prior knowledge (gRPC) and no more";
+
+impl Tx {
+    /// Ends one stream because the peer broke a rule on it; the handler is told.
+    pub(crate) fn stream_error<H: Handler>(
+        &mut self,
+        key: StreamKey,
+        violation: Violation,
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let (scope, code) = violation.verdict();
+        if scope == Scope::Connection {
+            return Err(violation);
+        }
+        let Some(id) = self.streams.live_mut(key).map(|stream| stream.id) else { return Ok(()) };
+        let verdict = self.provoked_reset(id, violation);
+        let reset = Reset { code, by: By::Us, violation: Some(violation) };
+        self.end_by_reset(key, ClosedBy::OurReset, reset, handler);
+        verdict
+    }
+
+    /// Tells the handler of a reset and gives up the stream, or its wire half.
+    pub(crate) fn end_by_reset<H: Handler>(
+        &mut self,
+        key: StreamKey,
+        why: ClosedBy,
+        reset: Reset,
+        handler: &mut H,
+    ) {
+        match handler.on_reset(self, key, reset) {
+            SlotFate::Free => self.close(key, why, Some(reset)),
+            SlotFate::HeldByApplication => self.hold(key, why, reset),
+        }
+    }
+
+    /// Shows an observer what went to the output before it was set.
+    fn replay_announcement(&mut self) {
+        let Some(mut observer) = self.observer.take() else { return };
+        observer.on_trace(self.now, &Trace::Preface { direction: Direction::Sent });
+        let mut rest = self.output.since(PREFACE.len());
+        while let Some((head, tail)) = rest.split_first_chunk() {
+            let header = crate::frame::FrameHeader::decode(*head);
+            let Some((payload, next)) = tail.split_at_checked(header.length as usize) else { break };
+            observer.on_trace(self.now, &Trace::Frame { direction: Direction::Sent, header, payload });
+            rest = next;
+        }
+        self.observer = Some(observer);
+    }
+
+    /// Our SETTINGS, and the connection window they cannot express (RFC 9113 §6.9.2).
+    pub(crate) fn write_announcement(&mut self) {
+        let values = settings::announced(&self.config, self.role == Role::Client);
+        let start = self.output.tail().len();
+        crate::frame::encode_settings(&values, self.output.tail());
+        self.account_raw_frame(start);
+        if let Some(credit) = self.recv_window.announce_all() {
+            self.write_window_update(0, credit);
+        }
+    }
+
+    pub(crate) fn write_settings_ack(&mut self) {
+        let header = self.output.frame(Kind::SETTINGS, Flags::ACK, 0, |_| {});
+        self.trace_frame(header, &[]);
+        self.counters.answered();
+    }
+
+    pub(crate) fn write_pong(&mut self, payload: [u8; 8]) {
+        let header = self.output.frame(Kind::PING, Flags::ACK, 0, |tail| tail.extend_from_slice(&payload));
+        self.trace_frame(header, &payload);
+        self.counters.answered();
+    }
+
+    /// The code for a stream that a GOAWAY of the peer left unprocessed.
+    pub(crate) const UNPROCESSED: Reset =
+        Reset { code: ErrorCode::REFUSED_STREAM, by: By::Peer, violation: None };
+}

@@ -1,0 +1,243 @@
+//! What is to be written to the peer: a contiguous tail that frames are encoded into, and owned payloads chained
+//! between pieces of it, so that one vectored write carries many frames of many streams.
+//!
+//! Invariant: what was put here goes out in order and whole; a frame once begun is finished even if its stream dies.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use crate::frame::{Flags, FrameHeader, Kind};
+
+/// Ready-made payloads from this size on are chained, below it copied (two iovecs cost more than the copy).
+const CHAIN_FROM: usize = 4096;
+/// A buffer that grew beyond this is not kept.
+const KEEP_UP_TO: usize = 256 * 1024;
+
+#[derive(Debug)]
+enum Segment {
+    Owned(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Segment {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Owned(octets) => octets,
+            Self::Shared(octets) => octets,
+        }
+    }
+}
+
+/// Unsent output.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    chain: VecDeque<Segment>,
+    tail: Vec<u8>,
+    /// How much of the first segment (of the tail, if the chain is empty) is already written.
+    written: usize,
+    pending: usize,
+}
+
+impl Output {
+    /// Octets not written yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Appends a frame whose payload `fill` writes; the header is patched in afterwards.
+    pub(crate) fn frame(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        stream_id: u32,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> FrameHeader {
+        let start = self.tail.len();
+        self.tail.extend_from_slice(&[0; FrameHeader::OCTETS]);
+        fill(&mut self.tail);
+        self.seal(start, kind, flags, stream_id)
+    }
+
+    /// Where the next frame will begin in the tail.
+    pub(crate) fn begin(&mut self) -> usize {
+        let start = self.tail.len();
+        self.tail.extend_from_slice(&[0; FrameHeader::OCTETS]);
+        start
+    }
+
+    /// The buffer to encode a frame's payload into after [`Output::begin`].
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
+    }
+
+    /// What was encoded since the frame at `start` was begun.
+    pub(crate) fn payload(&self, start: usize) -> &[u8] {
+        self.tail.get(start.saturating_add(FrameHeader::OCTETS)..).unwrap_or_default()
+    }
+
+    /// Patches the header of the frame begun at `start`.
+    pub(crate) fn seal(&mut self, start: usize, kind: Kind, flags: Flags, stream_id: u32) -> FrameHeader {
+        let end = self.tail.len();
+        let length = end.saturating_sub(start).saturating_sub(FrameHeader::OCTETS);
+        let header = FrameHeader { length: u32::try_from(length).unwrap_or(u32::MAX), kind, flags, stream_id };
+        if let Some(place) = self.tail.get_mut(start..start.saturating_add(FrameHeader::OCTETS)) {
+            place.copy_from_slice(&header.encode());
+        }
+        self.pending = self.pending.saturating_add(end.saturating_sub(start));
+        header
+    }
+
+    /// Takes back a frame that was begun and not sealed, and gives its payload out.
+    pub(crate) fn take_back(&mut self, start: usize) -> Vec<u8> {
+        let payload = self.tail.split_off(start.saturating_add(FrameHeader::OCTETS).min(self.tail.len()));
+        self.tail.truncate(start);
+        payload
+    }
+
+    /// Drops a frame that was begun and not sealed.
+    pub(crate) fn abandon(&mut self, start: usize) {
+        self.tail.truncate(start);
+    }
+
+    /// Books what was appended to the tail since `start` by other means.
+    pub(crate) fn account(&mut self, start: usize) {
+        self.pending = self.pending.saturating_add(self.tail.len().saturating_sub(start));
+    }
+
+    /// What was appended to the tail since `start`.
+    pub(crate) fn since(&self, start: usize) -> &[u8] {
+        self.tail.get(start..).unwrap_or_default()
+    }
+
+    /// Appends raw octets.
+    pub(crate) fn raw(&mut self, octets: &[u8]) {
+        self.tail.extend_from_slice(octets);
+        self.pending = self.pending.saturating_add(octets.len());
+    }
+
+    /// Appends a frame around a ready-made payload.
+    pub(crate) fn frame_with(&mut self, kind: Kind, flags: Flags, stream_id: u32, payload: Bytes) -> FrameHeader {
+        if payload.len() < CHAIN_FROM {
+            return self.frame(kind, flags, stream_id, |tail| tail.extend_from_slice(&payload));
+        }
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let header = FrameHeader { length, kind, flags, stream_id };
+        self.raw(&header.encode());
+        self.pending = self.pending.saturating_add(payload.len());
+        self.chain.push_back(Segment::Owned(core::mem::take(&mut self.tail)));
+        self.chain.push_back(Segment::Shared(payload));
+        header
+    }
+
+    /// Fills `slices` with what to write next and says how many were filled.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let parts = self.chain.iter().map(Segment::as_slice).chain(core::iter::once(self.tail.as_slice()));
+        let mut skip = self.written;
+        let mut filled = 0;
+        for part in parts {
+            let part = part.get(skip..).unwrap_or_default();
+            skip = 0;
+            if part.is_empty() {
+                continue;
+            }
+            let Some(place) = slices.get_mut(filled) else { break };
+            *place = IoSlice::new(part);
+            filled = filled.saturating_add(1);
+        }
+        filled
+    }
+
+    /// `octets` were written.
+    pub(crate) fn wrote(&mut self, octets: usize) {
+        self.pending = self.pending.saturating_sub(octets);
+        let mut left = self.written.saturating_add(octets);
+        while let Some(front) = self.chain.front() {
+            let length = front.as_slice().len();
+            if left < length {
+                break;
+            }
+            left = left.saturating_sub(length);
+            if let Some(Segment::Owned(buffer)) = self.chain.pop_front()
+                && self.tail.capacity() == 0
+            {
+                self.tail = buffer;
+                self.tail.clear();
+            }
+        }
+        self.written = left;
+        if self.chain.is_empty() && self.written >= self.tail.len() {
+            self.tail.clear();
+            self.written = 0;
+        }
+    }
+
+    /// The buffer, if nothing is pending: an idle connection keeps none.
+    pub(crate) fn take_buffer(&mut self) -> Option<Vec<u8>> {
+        if self.pending > 0 || self.tail.capacity() == 0 {
+            return None;
+        }
+        let buffer = core::mem::take(&mut self.tail);
+        (buffer.capacity() <= KEEP_UP_TO).then_some(buffer)
+    }
+
+    /// A buffer to encode into, kept if there is none.
+    pub(crate) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
+        if self.tail.capacity() == 0 {
+            buffer.clear();
+            self.tail = buffer;
+        }
+    }
+
+    pub(crate) fn has_buffer(&self) -> bool {
+        self.tail.capacity() > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(output: &mut Output, step: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while output.pending() > 0 {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let filled = output.slices(&mut slices);
+            let octets: Vec<u8> =
+                slices[..filled].iter().flat_map(|s| s.iter().copied()).take(step).collect();
+            assert!(!octets.is_empty());
+            all.extend_from_slice(&octets);
+            output.wrote(octets.len());
+        }
+        all
+    }
+
+    #[test]
+    fn output_is_in_order_whatever_is_written_at_a_time() {
+        for step in [1, 7, 100, 5000, 100_000] {
+            let mut output = Output::default();
+            let big = Bytes::from(vec![7u8; 5000]);
+            output.frame(Kind::PING, Flags::ACK, 0, |tail| tail.extend_from_slice(b"12345678"));
+            output.frame_with(Kind::DATA, Flags::default(), 1, big.clone());
+            output.frame_with(Kind::DATA, Flags::END_STREAM, 1, Bytes::from_static(b"small"));
+            let all = drain(&mut output, step);
+            assert_eq!(all.len(), 17 + 5009 + 14);
+            assert_eq!(&all[..9], &[0, 0, 8, 6, 1, 0, 0, 0, 0]);
+            assert_eq!(&all[17..26], &[0, 0x13, 0x88, 0, 0, 0, 0, 0, 1]);
+            assert_eq!(&all[26..5026], &big[..]);
+            assert_eq!(&all[5035..], b"small");
+            assert!(output.take_buffer().is_some());
+        }
+    }
+
+    #[test]
+    fn a_frame_taken_back_leaves_no_trace() {
+        let mut output = Output::default();
+        output.raw(b"before");
+        let start = output.begin();
+        output.tail().extend_from_slice(b"payload");
+        assert_eq!(output.take_back(start), b"payload");
+        assert_eq!(drain(&mut output, 100), b"before");
+    }
+}

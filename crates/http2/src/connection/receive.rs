@@ -1,0 +1,525 @@
+//! The receiving half: a push parser over whatever bytes came. RFC 9113 §3.4, §4, §6.1.
+//!
+//! Whole frames are parsed where they lie; an incomplete one is carried over, except DATA, whose octets go to the handler
+//! as they come. Each frame is dispatched to one function by its type.
+//!
+//! Invariant: between two calls `carry` holds the beginning of one frame, at most 9 octets of header or the payload of a
+//! frame other than DATA, so it never exceeds our SETTINGS_MAX_FRAME_SIZE.
+
+use super::tx::Tx;
+use super::{PREFACE, Role};
+use crate::config::Config;
+use crate::error::Violation;
+use crate::frame::{DataLayout, Flags, FrameHeader, Kind};
+use crate::handler::{Chunk, Handler};
+use crate::hpack::{Decoder, FieldSection};
+use crate::observe::{Direction, Trace};
+use crate::settings::{self, LocalSettings};
+use crate::stream::registry::{ClosedBy, Lookup};
+use crate::stream::{Half, StreamKey};
+use crate::time::Instant;
+
+use super::field_block::OpenBlock;
+
+/// A carry buffer bigger than this is given back when it is empty.
+const CARRY_KEPT: usize = 1024;
+
+/// Where in the byte stream the parser stands.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The client's preface; so many octets of it matched.
+    Preface { matched: usize, deadline: Instant },
+    /// Between frames, or inside a frame header (its octets are in the carry).
+    Header,
+    /// Inside the payload of a frame that must be whole (its octets are in the carry).
+    Payload(FrameHeader),
+    /// At the pad length of a DATA frame.
+    PadLength(FrameHeader),
+    /// Inside the content of a DATA frame.
+    Data(DataInFlight),
+    /// Inside octets nobody needs.
+    Skip(u32),
+}
+
+/// What is left of a DATA frame.
+#[derive(Clone, Copy, Debug)]
+struct DataInFlight {
+    /// None if the stream is gone: its octets are skipped.
+    stream: Option<StreamKey>,
+    stream_id: u32,
+    data: u32,
+    padding: u32,
+    end_stream: bool,
+}
+
+/// The receiving half of a connection.
+pub(crate) struct Rx {
+    pub(super) role: Role,
+    phase: Phase,
+    carry: Vec<u8>,
+    max_frame_size: u32,
+    pub(super) decoder: Decoder,
+    pub(super) section: FieldSection,
+    pub(super) block: Option<OpenBlock>,
+    pub(super) local: LocalSettings,
+    /// Counts calls of `recv`, to tell streams that did no work.
+    pub(super) calls: u64,
+    /// Since when a frame or field block has been incomplete.
+    partial_since: Option<Instant>,
+    peer_timeout: core::time::Duration,
+}
+
+impl Rx {
+    pub(super) fn new(role: Role, config: &Config, now: Instant) -> Self {
+        let phase = match role {
+            Role::Server => Phase::Preface { matched: 0, deadline: now + config.peer_timeout },
+            Role::Client => Phase::Header,
+        };
+        Self {
+            role,
+            phase,
+            carry: Vec::new(),
+            max_frame_size: settings::max_frame_size(config),
+            decoder: Decoder::new(4096),
+            section: FieldSection::default(),
+            block: None,
+            local: LocalSettings::Synced,
+            calls: 0,
+            partial_since: None,
+            peer_timeout: config.peer_timeout,
+        }
+    }
+
+    pub(super) fn is_untouched(&self) -> bool {
+        self.calls == 0
+    }
+
+    /// Sends our SETTINGS.
+    pub(super) fn announce(&mut self, tx: &mut Tx) {
+        tx.write_announcement();
+        self.local = LocalSettings::sent(tx.now, self.peer_timeout);
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        let preface = match self.phase {
+            Phase::Preface { deadline, .. } => Some(deadline),
+            _ => None,
+        };
+        let partial = self.partial_since.map(|since| since + self.peer_timeout);
+        [preface, partial, self.local.deadline()].into_iter().flatten().min()
+    }
+
+    /// The rule the peer broke by being late, if it did.
+    pub(super) fn expired(&self, now: Instant) -> Option<Violation> {
+        if matches!(self.phase, Phase::Preface { deadline, .. } if deadline <= now) {
+            return Some(Violation::PrefaceTimeout);
+        }
+        if self.partial_since.is_some_and(|since| since + self.peer_timeout <= now) {
+            return Some(Violation::FieldBlockTimeout);
+        }
+        self.local.deadline().is_some_and(|deadline| deadline <= now).then_some(Violation::SettingsTimeout)
+    }
+
+    /// Parses `input`; says how much of it was taken.
+    pub(super) fn advance<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        input: &[u8],
+        handler: &mut H,
+    ) -> Result<usize, Violation> {
+        self.calls = self.calls.wrapping_add(1);
+        let mut rest = input;
+        while !rest.is_empty() && !tx.counters.must_stop_reading(&tx.config.limits) {
+            rest = self.step(tx, rest, handler)?;
+        }
+        self.note_partial(tx.now);
+        Ok(input.len().saturating_sub(rest.len()))
+    }
+
+    fn note_partial(&mut self, now: Instant) {
+        let partial = self.block.is_some()
+            || matches!(self.phase, Phase::Payload(_))
+            || (matches!(self.phase, Phase::Header) && !self.carry.is_empty());
+        if !partial {
+            self.partial_since = None;
+            if self.carry.capacity() > CARRY_KEPT {
+                self.carry = Vec::new();
+            }
+        } else if self.partial_since.is_none() {
+            self.partial_since = Some(now);
+        }
+    }
+
+    fn step<'a, H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        input: &'a [u8],
+        handler: &mut H,
+    ) -> Result<&'a [u8], Violation> {
+        match self.phase {
+            Phase::Preface { matched, deadline } => self.preface(tx, input, matched, deadline),
+            Phase::Header => self.header(tx, input, handler),
+            Phase::Payload(header) => self.payload(tx, input, header, handler),
+            Phase::PadLength(header) => {
+                let Some((pad_length, rest)) = input.split_first() else { return Ok(input) };
+                let layout = DataLayout::padded(header.length, *pad_length)?;
+                self.begin_data(tx, header, layout, handler)?;
+                Ok(rest)
+            }
+            Phase::Data(data) => self.data(tx, input, data, handler),
+            Phase::Skip(left) => {
+                let taken = input.len().min(left as usize);
+                let left = left.saturating_sub(u32::try_from(taken).unwrap_or(left));
+                self.phase = if left == 0 { Phase::Header } else { Phase::Skip(left) };
+                Ok(input.get(taken..).unwrap_or_default())
+            }
+        }
+    }
+
+    fn preface<'a>(
+        &mut self,
+        tx: &mut Tx,
+        input: &'a [u8],
+        matched: usize,
+        deadline: Instant,
+    ) -> Result<&'a [u8], Violation> {
+        let expected = PREFACE.get(matched..).unwrap_or_default();
+        let taken = expected.len().min(input.len());
+        let (head, rest) = input.split_at_checked(taken).unwrap_or((input, &[]));
+        if !expected.starts_with(head) {
+            let method = [&b"GET "[..], b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"PATC", b"CONN"];
+            let http1 = matched == 0 && method.iter().any(|method| head.starts_with(method));
+            return Err(if http1 { Violation::Http1Request } else { Violation::BadPreface });
+        }
+        if taken == expected.len() {
+            self.phase = Phase::Header;
+            if let Some(observer) = &mut tx.observer {
+                observer.on_trace(tx.now, &Trace::Preface { direction: Direction::Received });
+            }
+            self.announce(tx);
+        } else {
+            self.phase = Phase::Preface { matched: matched.saturating_add(taken), deadline };
+        }
+        Ok(rest)
+    }
+
+    fn header<'a, H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        input: &'a [u8],
+        handler: &mut H,
+    ) -> Result<&'a [u8], Violation> {
+        if self.carry.is_empty() {
+            if let Some((head, rest)) = input.split_first_chunk::<{ FrameHeader::OCTETS }>() {
+                return self.begin_frame(tx, FrameHeader::decode(*head), rest, handler);
+            }
+            self.carry.extend_from_slice(input);
+            return Ok(&[]);
+        }
+        let missing = FrameHeader::OCTETS.saturating_sub(self.carry.len());
+        let (head, rest) = input.split_at_checked(missing).unwrap_or((input, &[]));
+        self.carry.extend_from_slice(head);
+        match <[u8; FrameHeader::OCTETS]>::try_from(self.carry.as_slice()) {
+            Ok(whole) => {
+                self.carry.clear();
+                self.begin_frame(tx, FrameHeader::decode(whole), rest, handler)
+            }
+            Err(_) => Ok(rest),
+        }
+    }
+
+    fn begin_frame<'a, H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        header: FrameHeader,
+        rest: &'a [u8],
+        handler: &mut H,
+    ) -> Result<&'a [u8], Violation> {
+        self.admit(tx, header)?;
+        if header.kind == Kind::DATA {
+            self.phase = Phase::Header;
+            self.account_data(tx, header)?;
+            if header.flags.contains(Flags::PADDED) {
+                self.phase = Phase::PadLength(header);
+            } else {
+                let layout = DataLayout { data: header.length, padding: 0 };
+                self.begin_data(tx, header, layout, handler)?;
+            }
+            return Ok(rest);
+        }
+        if header.kind.0 > Kind::CONTINUATION.0 {
+            // RFC 9113 §4.1: unknown types are ignored; ignoring is not free.
+            self.phase = if header.length == 0 { Phase::Header } else { Phase::Skip(header.length) };
+            trace(tx, header, &[]);
+            tx.counters.glitch(tx.now)?;
+            return Ok(rest);
+        }
+        match rest.split_at_checked(header.length as usize) {
+            Some((payload, rest)) => {
+                self.phase = Phase::Header;
+                self.dispatch(tx, header, payload, handler)?;
+                Ok(rest)
+            }
+            None => {
+                self.carry.extend_from_slice(rest);
+                self.phase = Phase::Payload(header);
+                Ok(&[])
+            }
+        }
+    }
+
+    /// Rules that need no payload: size (§4.2), order (§3.4, §6.10).
+    fn admit(&self, tx: &Tx, header: FrameHeader) -> Result<(), Violation> {
+        if !tx.peer.received && header.kind != Kind::SETTINGS {
+            return Err(Violation::FirstFrameNotSettings);
+        }
+        if header.length > self.max_frame_size {
+            return Err(Violation::FrameTooLarge);
+        }
+        match &self.block {
+            Some(block) if header.kind != Kind::CONTINUATION || header.stream_id != block.stream_id => {
+                Err(Violation::ExpectedContinuation)
+            }
+            None if header.kind == Kind::CONTINUATION => Err(Violation::UnexpectedContinuation),
+            _ => Ok(()),
+        }
+    }
+
+    fn payload<'a, H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        input: &'a [u8],
+        header: FrameHeader,
+        handler: &mut H,
+    ) -> Result<&'a [u8], Violation> {
+        let missing = (header.length as usize).saturating_sub(self.carry.len());
+        let Some((head, rest)) = input.split_at_checked(missing) else {
+            self.carry.extend_from_slice(input);
+            return Ok(&[]);
+        };
+        self.carry.extend_from_slice(head);
+        let payload = core::mem::take(&mut self.carry);
+        self.phase = Phase::Header;
+        let verdict = self.dispatch(tx, header, &payload, handler);
+        self.carry = payload;
+        self.carry.clear();
+        verdict.map(|()| rest)
+    }
+
+    fn dispatch<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        header: FrameHeader,
+        payload: &[u8],
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        trace(tx, header, payload);
+        match header.kind {
+            Kind::HEADERS => self.on_headers(tx, header, payload, handler),
+            Kind::CONTINUATION => self.on_continuation(tx, header, payload, handler),
+            Kind::PRIORITY => self.on_priority(tx, header, payload, handler),
+            Kind::RST_STREAM => self.on_rst_stream(tx, header, payload, handler),
+            Kind::SETTINGS => self.on_settings(tx, header, payload, handler),
+            Kind::PUSH_PROMISE => Err(Violation::PushNotAllowed),
+            Kind::PING => self.on_ping(tx, header, payload, handler),
+            Kind::GOAWAY => self.on_goaway(tx, header, payload, handler),
+            Kind::WINDOW_UPDATE => self.on_window_update(tx, header, payload, handler),
+            _ => Ok(()),
+        }
+    }
+
+    /// DATA counts against the connection's window by its whole length, whatever becomes of it, and that credit goes
+    /// back at once: one unread stream can never stop another (RFC 9113 §6.9, trap of §5.1).
+    #[allow(clippy::unused_self, reason = "a frame handler like the others")]
+    fn account_data(&self, tx: &mut Tx, header: FrameHeader) -> Result<(), Violation> {
+        if header.stream_id == 0 {
+            return Err(Violation::FrameOnStreamZero);
+        }
+        if header.flags.contains(Flags::PADDED) && header.length == 0 {
+            return Err(Violation::FrameSize);
+        }
+        if tx.streams.lookup(header.stream_id) == Lookup::Idle {
+            return Err(Violation::FrameOnIdleStream);
+        }
+        if !tx.recv_window.received(header.length) {
+            return Err(Violation::ConnectionWindowExceeded);
+        }
+        tx.recv_window.release(header.length);
+        Ok(())
+    }
+
+    fn begin_data<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        header: FrameHeader,
+        layout: DataLayout,
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        trace(tx, header, &[]);
+        let stream = self.admit_data(tx, header, layout, handler)?;
+        let data = DataInFlight {
+            stream,
+            stream_id: header.stream_id,
+            data: layout.data,
+            padding: layout.padding,
+            end_stream: header.flags.contains(Flags::END_STREAM),
+        };
+        self.phase = Phase::Data(data);
+        if layout.data == 0 {
+            // No content: nothing more has to come for the handler to hear of it.
+            self.deliver(tx, data, &[], handler)?;
+            self.phase = if layout.padding == 0 { Phase::Header } else { Phase::Skip(layout.padding) };
+        }
+        Ok(())
+    }
+
+    /// The stream a DATA frame is for, if it is to be delivered.
+    fn admit_data<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        header: FrameHeader,
+        layout: DataLayout,
+        handler: &mut H,
+    ) -> Result<Option<StreamKey>, Violation> {
+        let key = match tx.streams.lookup(header.stream_id) {
+            Lookup::Idle => return Err(Violation::FrameOnIdleStream),
+            Lookup::Closed(why) => return closed_data(tx, header.stream_id, why).map(|()| None),
+            Lookup::Live(key) => key,
+        };
+        let limits_empties = tx.config.limits.empty_frames;
+        let Some(stream) = tx.streams.live_mut(key) else { return Ok(None) };
+        let violation = match stream.recv {
+            Half::AwaitingHeaders => Some(Violation::DataBeforeHeaders),
+            Half::Ended => Some(Violation::FrameAfterEndStream),
+            Half::Streaming if !stream.recv_window.received(header.length) => {
+                Some(Violation::StreamWindowExceeded)
+            }
+            Half::Streaming => None,
+        };
+        if let Some(violation) = violation {
+            tx.stream_error(key, violation, handler)?;
+            return Ok(None);
+        }
+        // RFC 9113 §6.1: padding counts against the window. Nobody will ever consume it, so its credit goes back now.
+        let overhead = header.length.saturating_sub(layout.data);
+        if overhead > 0 {
+            stream.recv_window.release(overhead);
+        }
+        if layout.data == 0 && !header.flags.contains(Flags::END_STREAM) {
+            stream.empties = stream.empties.saturating_add(1);
+            if stream.empties > limits_empties {
+                return Err(Violation::TooManyEmptyFrames);
+            }
+        } else {
+            stream.empties = 0;
+        }
+        if overhead > 0
+            && !header.flags.contains(Flags::END_STREAM)
+            && let Some(credit) = stream.recv_window.announce()
+        {
+            tx.write_window_update(header.stream_id, credit);
+        }
+        Ok(Some(key))
+    }
+
+    fn data<'a, H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        input: &'a [u8],
+        mut data: DataInFlight,
+        handler: &mut H,
+    ) -> Result<&'a [u8], Violation> {
+        let taken = input.len().min(data.data as usize);
+        let (piece, rest) = input.split_at_checked(taken).unwrap_or((input, &[]));
+        data.data = data.data.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+        self.phase = match (data.data, data.padding) {
+            (0, 0) => Phase::Header,
+            (0, padding) => Phase::Skip(padding),
+            _ => Phase::Data(data),
+        };
+        self.deliver(tx, data, piece, handler)?;
+        Ok(rest)
+    }
+
+    /// Hands a piece of DATA to the handler; the last piece carries END_STREAM.
+    #[allow(clippy::unused_self, reason = "a frame handler like the others")]
+    fn deliver<H: Handler>(
+        &self,
+        tx: &mut Tx,
+        data: DataInFlight,
+        piece: &[u8],
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let Some(key) = data.stream else { return Ok(()) };
+        let end_stream = data.end_stream && data.data == 0;
+        if let Some(observer) = &mut tx.observer {
+            let trace = Trace::Data { direction: Direction::Received, stream_id: data.stream_id, data: piece };
+            observer.on_trace(tx.now, &trace);
+        }
+        let now = tx.now;
+        let Some(stream) = tx.streams.live_mut(key) else { return Ok(()) };
+        let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+        let fits = stream.content_length.consume(length);
+        if !fits || (end_stream && !stream.content_length.is_satisfied()) {
+            return tx.stream_error(key, Violation::ContentLengthMismatch, handler);
+        }
+        let before = stream.share();
+        stream.held = stream.held.saturating_add(length);
+        let after = stream.share();
+        if end_stream {
+            stream.recv = Half::Ended;
+        }
+        tx.budget.adjust(before, after);
+        tx.budget.progressed(key, now);
+        handler.on_data(tx, key, Chunk(piece), end_stream);
+        if end_stream {
+            tx.close_if_ended(key);
+        }
+        tx.relieve_budget(handler)
+    }
+}
+
+/// DATA on a closed stream (RFC 9113 §5.1 closed).
+fn closed_data(tx: &mut Tx, id: u32, why: ClosedBy) -> Result<(), Violation> {
+    match why {
+        ClosedBy::End => Err(Violation::FrameOnClosedStream),
+        // In flight when we reset it.
+        ClosedBy::OurReset => Ok(()),
+        ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
+        ClosedBy::Forgotten => {
+            tx.counters.glitch(tx.now)?;
+            tx.provoked_reset(id, Violation::FrameAfterReset)
+        }
+    }
+}
+
+fn trace(tx: &mut Tx, header: FrameHeader, payload: &[u8]) {
+    if let Some(observer) = &mut tx.observer {
+        observer.on_trace(tx.now, &Trace::Frame { direction: Direction::Received, header, payload });
+    }
+}
+
+impl Tx {
+    /// Closes a stream whose two halves have ended.
+    pub(super) fn close_if_ended(&mut self, key: StreamKey) {
+        if self.streams.live_mut(key).is_some_and(|stream| stream.state() == crate::stream::State::Closed) {
+            self.close(key, ClosedBy::End, None);
+        }
+    }
+
+    /// While more is held than the budget allows, the stream that holds most is reset; the oldest message in assembly
+    /// is spared.
+    fn relieve_budget<H: Handler>(&mut self, handler: &mut H) -> Result<(), Violation> {
+        while self.budget.is_overdrawn() {
+            let victim = self
+                .streams
+                .iter()
+                .filter(|(key, stream)| stream.held > 0 && !self.budget.is_oldest(*key))
+                .max_by_key(|(_, stream)| stream.held)
+                .map(|(key, _)| key);
+            let Some(victim) = victim else { return Ok(()) };
+            self.stream_error(victim, Violation::ReceiveBudget, handler)?;
+        }
+        Ok(())
+    }
+}

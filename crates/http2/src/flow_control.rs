@@ -1,0 +1,295 @@
+//! Flow control: windows in both directions, and the budget of what a connection may hold. RFC 9113 §5.2, §6.9.
+//!
+//! Three types that never mix. [`SendWindow`] is credit the peer gave us. [`RecvWindow`] is credit we gave, plus what we
+//! owe and have not announced yet. [`ReceiveBudget`] bounds what all streams of a connection hold together, and decides
+//! who may get more than the initial window.
+//!
+//! Invariant of `RecvWindow` on a stream: `open + owed + held = target + reserve`, where `held` is what arrived and was
+//! not released; so what a stream can make us hold never exceeds `target + reserve`.
+//!
+//! Left out: growing windows by measured bandwidth (BDP).
+
+use std::collections::VecDeque;
+
+use crate::stream::StreamKey;
+use crate::time::Instant;
+
+/// The largest window RFC 9113 §6.9.1 allows.
+pub const MAX_WINDOW: u32 = 0x7fff_ffff;
+
+/// A window would exceed 2^31 - 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overflow;
+
+/// Credit in octets.
+///
+/// Invariant: never above 2^31 - 1; below zero only after SETTINGS_INITIAL_WINDOW_SIZE was lowered (§6.9.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window(i32);
+
+impl Window {
+    /// A window of `octets`, cut to the maximum.
+    #[must_use]
+    pub fn new(octets: u32) -> Self {
+        Self(i32::try_from(octets.min(MAX_WINDOW)).unwrap_or(i32::MAX))
+    }
+
+    /// Adds credit.
+    ///
+    /// # Errors
+    /// [`Overflow`] above 2^31 - 1; the window is unchanged.
+    pub fn grow(&mut self, octets: u32) -> Result<(), Overflow> {
+        self.shift(i64::from(octets))
+    }
+
+    /// Uses credit if there is enough of it; says whether there was. Nothing can always be taken (§6.9.1).
+    pub fn take(&mut self, octets: u32) -> bool {
+        if octets == 0 {
+            return true;
+        }
+        match i64::from(self.0).checked_sub(i64::from(octets)) {
+            Some(left) if left >= 0 => {
+                self.0 = i32::try_from(left).unwrap_or(0);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Moves the window by the change of an initial window size (§6.9.2); it may become negative.
+    ///
+    /// # Errors
+    /// [`Overflow`] above 2^31 - 1; the window is unchanged.
+    pub fn shift(&mut self, by: i64) -> Result<(), Overflow> {
+        let moved = i64::from(self.0).saturating_add(by).max(i64::from(i32::MIN));
+        self.0 = i32::try_from(moved).map_err(|_| Overflow)?;
+        Ok(())
+    }
+
+    /// The credit; negative after the initial window size was lowered.
+    #[must_use]
+    pub const fn octets(self) -> i32 {
+        self.0
+    }
+
+    /// The credit that can be used now.
+    #[must_use]
+    pub fn available(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(0)
+    }
+}
+
+/// Credit the peer gave us.
+pub type SendWindow = Window;
+
+/// Credit we gave the peer, and what we owe it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecvWindow {
+    open: Window,
+    owed: u32,
+    target: u32,
+}
+
+impl RecvWindow {
+    /// A window whose peer holds `open` octets of credit now and shall hold `target`.
+    pub(crate) fn new(open: u32, target: u32) -> Self {
+        Self { open: Window::new(open), owed: target.saturating_sub(open), target }
+    }
+
+    /// Octets arrived. False if the peer had no credit for them.
+    pub(crate) fn received(&mut self, octets: u32) -> bool {
+        self.open.take(octets)
+    }
+
+    /// Octets were consumed: the peer is owed credit for them.
+    pub(crate) fn release(&mut self, octets: u32) {
+        self.owed = self.owed.saturating_add(octets);
+    }
+
+    /// The credit to announce now, if enough has come together: a quarter of the target, or anything at all when the
+    /// peer has less than that left. The caller must send it.
+    pub(crate) fn announce(&mut self) -> Option<u32> {
+        let quarter = (self.target / 4).max(1);
+        let starved = self.open.available() < quarter;
+        if self.owed == 0 || (self.owed < quarter && !starved) {
+            return None;
+        }
+        self.announce_all()
+    }
+
+    /// All the credit owed, if any. The caller must send it.
+    pub(crate) fn announce_all(&mut self) -> Option<u32> {
+        let credit = self.owed.min(MAX_WINDOW);
+        if credit == 0 || self.open.grow(credit).is_err() {
+            return None;
+        }
+        self.owed = self.owed.saturating_sub(credit);
+        Some(credit)
+    }
+
+    /// What the peer can still send, counting what is about to be announced.
+    pub(crate) fn promised(&self) -> u32 {
+        self.open.available().saturating_add(self.owed)
+    }
+}
+
+/// One message whose reader waits for more octets than its stream's window holds.
+#[derive(Clone, Copy, Debug)]
+struct Assembly {
+    stream: StreamKey,
+    /// Octets it needs beyond what was promised; zero once they were granted.
+    lacking: u32,
+    /// When octets of it last arrived; kept for the oldest only.
+    progress: Instant,
+}
+
+/// A grant the connection must now turn into a WINDOW_UPDATE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Grant {
+    pub(crate) stream: StreamKey,
+    pub(crate) octets: u32,
+}
+
+/// What one connection may hold of octets that nobody has consumed.
+///
+/// A stream's share is `max(reserve, held)`. Grants beyond the initial window come out of what the shares leave; with
+/// the budget spent nobody gets more, except the oldest message in assembly, which always gets what it needs to finish.
+#[derive(Debug)]
+pub(crate) struct ReceiveBudget {
+    limit: usize,
+    spent: usize,
+    /// Messages that asked for more than their window, oldest first.
+    assemblies: VecDeque<Assembly>,
+}
+
+impl ReceiveBudget {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, spent: 0, assemblies: VecDeque::new() }
+    }
+
+    /// A stream's share changed.
+    pub(crate) fn adjust(&mut self, before: u32, after: u32) {
+        self.spent = self.spent.saturating_add(after as usize).saturating_sub(before as usize);
+    }
+
+    pub(crate) fn is_overdrawn(&self) -> bool {
+        self.spent > self.limit
+    }
+
+    /// Octets held or reserved by all streams.
+    pub(crate) fn spent(&self) -> usize {
+        self.spent
+    }
+
+    /// A reader waits for a message that needs `lacking` octets more than its stream was promised.
+    pub(crate) fn request(&mut self, stream: StreamKey, lacking: u32, now: Instant) {
+        match self.assemblies.iter_mut().find(|entry| entry.stream == stream) {
+            Some(entry) => entry.lacking = lacking,
+            None => self.assemblies.push_back(Assembly { stream, lacking, progress: now }),
+        }
+    }
+
+    /// The message is complete, or its stream is gone.
+    pub(crate) fn finished(&mut self, stream: StreamKey, now: Instant) {
+        let was_oldest = self.is_oldest(stream);
+        self.assemblies.retain(|entry| entry.stream != stream);
+        if was_oldest && let Some(oldest) = self.assemblies.front_mut() {
+            oldest.progress = now;
+        }
+    }
+
+    /// Octets arrived for a message in assembly.
+    pub(crate) fn progressed(&mut self, stream: StreamKey, now: Instant) {
+        if let Some(oldest) = self.assemblies.front_mut()
+            && oldest.stream == stream
+        {
+            oldest.progress = now;
+        }
+    }
+
+    pub(crate) fn is_oldest(&self, stream: StreamKey) -> bool {
+        self.assemblies.front().is_some_and(|entry| entry.stream == stream)
+    }
+
+    /// The next grant the budget has room for; the caller adds it to the stream's reserve (through
+    /// [`ReceiveBudget::adjust`]) before asking again.
+    pub(crate) fn next_grant(&mut self) -> Option<Grant> {
+        let room = self.limit.saturating_sub(self.spent);
+        let mut oldest = true;
+        for entry in &mut self.assemblies {
+            if entry.lacking > 0 && (oldest || entry.lacking as usize <= room) {
+                let octets = core::mem::take(&mut entry.lacking);
+                return Some(Grant { stream: entry.stream, octets });
+            }
+            oldest = false;
+        }
+        None
+    }
+
+    /// The oldest message, if others wait for what it holds, and since when it has made no progress.
+    pub(crate) fn oldest_while_others_wait(&self) -> Option<(StreamKey, Instant)> {
+        let oldest = self.assemblies.front()?;
+        let others_wait = self.assemblies.iter().skip(1).any(|entry| entry.lacking > 0);
+        others_wait.then_some((oldest.stream, oldest.progress))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(slot: u32) -> StreamKey {
+        StreamKey::for_tests(slot)
+    }
+
+    #[test]
+    fn a_window_never_passes_its_maximum() {
+        let mut window = Window::new(u32::MAX);
+        assert_eq!(window.octets(), i32::MAX);
+        assert_eq!(window.grow(1), Err(Overflow));
+        assert_eq!(window.octets(), i32::MAX);
+    }
+
+    #[test]
+    fn a_negative_window_gives_nothing_but_an_empty_frame() {
+        let mut window = Window::new(10);
+        assert_eq!(window.shift(-30), Ok(()));
+        assert_eq!((window.octets(), window.available()), (-20, 0));
+        assert!(window.take(0));
+        assert!(!window.take(1));
+        assert_eq!(window.grow(25), Ok(()));
+        assert!(window.take(5));
+    }
+
+    #[test]
+    fn credit_is_announced_in_quarters_or_when_starved() {
+        let mut window = RecvWindow::new(1000, 1000);
+        assert!(window.received(300));
+        window.release(200);
+        assert_eq!(window.announce(), None);
+        window.release(100);
+        assert_eq!(window.announce(), Some(300));
+        assert!(window.received(800));
+        window.release(1);
+        assert_eq!(window.announce(), Some(1), "200 octets left are less than a quarter");
+        assert!(!window.received(300));
+    }
+
+    #[test]
+    fn the_budget_grants_in_order_and_always_serves_the_oldest() {
+        let mut budget = ReceiveBudget::new(100);
+        budget.request(key(1), 150, Instant::ZERO);
+        budget.request(key(2), 50, Instant::ZERO);
+        assert_eq!(budget.next_grant(), Some(Grant { stream: key(1), octets: 150 }), "more than the budget holds");
+        budget.adjust(0, 150);
+        assert!(budget.is_overdrawn());
+        assert_eq!(budget.next_grant(), None);
+        assert_eq!(budget.oldest_while_others_wait(), Some((key(1), Instant::ZERO)));
+        budget.progressed(key(1), Instant::from_millis(5));
+        assert_eq!(budget.oldest_while_others_wait(), Some((key(1), Instant::from_millis(5))));
+        budget.adjust(150, 0);
+        budget.finished(key(1), Instant::from_millis(7));
+        assert_eq!(budget.oldest_while_others_wait(), None);
+        assert_eq!(budget.next_grant(), Some(Grant { stream: key(2), octets: 50 }));
+    }
+}

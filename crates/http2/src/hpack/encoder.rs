@@ -1,0 +1,283 @@
+//! Encodes field blocks (RFC 7541 §6), one field at a time.
+//!
+//! The shortest representation the tables allow is chosen; what enters the dynamic table is the caller's decision
+//! ([`Indexing`]), because only the caller knows which values come again.
+//!
+//! **Invariant:** a value that is never to be indexed, and any authorization or cookie, is sent as a never-indexed
+//! literal and enters no table (§7.1.3): nobody who shares the connection can find it out by guessing.
+//!
+//! Deliberately left out: checking names and values (the message layer does), lower-casing names, and entries that
+//! the peer's decoder may still have but we no longer do.
+
+use super::static_table::{self, FIRST_DYNAMIC, Found};
+use super::table::Table;
+use super::{DEFAULT_TABLE_OCTETS, huffman, integer};
+
+/// Static indexes of names whose values are secrets: `authorization`, `cookie`, `proxy-authorization`, `set-cookie`.
+const SECRET_NAMES: [usize; 4] = [23, 32, 49, 55];
+
+/// Values up to this length are sent plain: Huffman decoding costs the peer more than these octets do.
+const PLAIN_VALUE_OCTETS: usize = 24;
+
+/// What to do with the dynamic table for one field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Indexing {
+    /// Insert it if it is not there: for values that come again. A field larger than 3/4 of the table is not
+    /// inserted, as it would drive out nearly everything else.
+    Insert,
+    /// Leave the table alone: for values that change each time. An entry with exactly this field is still used.
+    Without,
+    /// Send a never-indexed literal, which intermediaries must keep as one (RFC 7541 §6.2.3): for secrets.
+    Never,
+}
+
+/// One field to encode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeaderField<'a> {
+    /// The name, in lower case (RFC 9113 §8.2). The encoder does not check it.
+    pub name: &'a [u8],
+    /// The value. The encoder does not check it.
+    pub value: &'a [u8],
+    /// What to do with the dynamic table. `authorization`, `proxy-authorization`, `cookie` and `set-cookie` are
+    /// treated as [`Indexing::Never`] whatever this says.
+    pub indexing: Indexing,
+}
+
+/// The encoding half of a connection's compression state.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    table: Table<Hashes>,
+    max_table_octets: u32,
+    pending: SizeUpdates,
+}
+
+/// Size updates that must open the next block (§4.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum SizeUpdates {
+    None,
+    One(u32),
+    /// The size fell and rose again since the last block: the peer must see how far it fell.
+    Two {
+        smallest: u32,
+        last: u32,
+    },
+}
+
+impl Encoder {
+    /// An encoder that keeps a table of at most `max_table_octets`, whatever the peer would allow.
+    ///
+    /// The peer's limit is the protocol's default, [`DEFAULT_TABLE_OCTETS`], until [`Self::set_peer_limit`] says
+    /// otherwise. The table takes memory only as it fills.
+    #[must_use]
+    pub fn new(max_table_octets: u32) -> Self {
+        let size = max_table_octets.min(DEFAULT_TABLE_OCTETS);
+        // A smaller table than the default is announced, so that the peer need not keep more than we use.
+        let pending =
+            if size == DEFAULT_TABLE_OCTETS { SizeUpdates::None } else { SizeUpdates::One(size) };
+        Self { table: Table::new(size as usize), max_table_octets, pending }
+    }
+
+    /// Takes over the peer's SETTINGS_HEADER_TABLE_SIZE; call it in order with acknowledging the setting.
+    ///
+    /// If this changes the size in use, entries are evicted at once and size updates open the next block.
+    pub fn set_peer_limit(&mut self, peer_limit: u32) {
+        let size = peer_limit.min(self.max_table_octets);
+        let smallest = match self.pending {
+            SizeUpdates::None if size as usize == self.table.capacity() => return,
+            SizeUpdates::None => size,
+            SizeUpdates::One(smallest) | SizeUpdates::Two { smallest, .. } => smallest.min(size),
+        };
+        self.pending = if smallest < size {
+            SizeUpdates::Two { smallest, last: size }
+        } else {
+            SizeUpdates::One(size)
+        };
+        self.table.set_capacity(size as usize);
+    }
+
+    /// Starts a block: appends the size updates that are due.
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
+        match core::mem::replace(&mut self.pending, SizeUpdates::None) {
+            SizeUpdates::None => {}
+            SizeUpdates::One(size) => append_size_update(size, out),
+            SizeUpdates::Two { smallest, last } => {
+                append_size_update(smallest, out);
+                append_size_update(last, out);
+            }
+        }
+    }
+
+    /// Appends one field to the block that [`Self::begin`] started.
+    pub fn encode(&mut self, field: HeaderField<'_>, out: &mut Vec<u8>) {
+        let HeaderField { name, value, mut indexing } = field;
+        let fixed = static_table::find(name, value);
+        if let Found::Field(index) | Found::Name(index) = fixed
+            && SECRET_NAMES.contains(&index)
+        {
+            indexing = Indexing::Never;
+        }
+        if indexing == Indexing::Never {
+            return self.append_never_indexed(fixed, name, value, out);
+        }
+        if let Found::Field(index) = fixed {
+            return integer::encode::<7>(0x80, index, out);
+        }
+        let hashes = Hashes::of(name, value);
+        let name_index = match (self.find(name, value, hashes), fixed) {
+            (Found::Field(index), _) => return integer::encode::<7>(0x80, index, out),
+            (_, Found::Name(index)) | (Found::Name(index), _) => index,
+            _ => 0,
+        };
+        if indexing == Indexing::Insert && self.is_worth_inserting(name, value) {
+            integer::encode::<6>(0x40, name_index, out);
+            append_literal(name_index, name, value, out);
+            self.table.insert(name, value, hashes);
+        } else {
+            integer::encode::<4>(0x00, name_index, out);
+            append_literal(name_index, name, value, out);
+        }
+    }
+
+    /// The size of the dynamic table as RFC 7541 §4.1 counts it, in octets.
+    #[must_use]
+    pub fn table_octets(&self) -> usize {
+        self.table.octets()
+    }
+
+    /// The number of entries in the dynamic table.
+    #[must_use]
+    pub fn table_entries(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The dynamic table's size in use, in octets: the smaller of our own maximum and the peer's limit.
+    #[must_use]
+    pub fn table_capacity(&self) -> usize {
+        self.table.capacity()
+    }
+
+    /// Counts changes of the dynamic table. While it stays the same, a field that inserts nothing is encoded to the
+    /// same octets.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.table.changes()
+    }
+
+    /// Whether [`Self::begin`] would append size updates.
+    #[must_use]
+    pub fn size_update_is_due(&self) -> bool {
+        self.pending != SizeUpdates::None
+    }
+
+    fn append_never_indexed(&self, fixed: Found, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        // The value is not even looked for: a hit would send it as an index.
+        let name_index = match fixed {
+            Found::Field(index) | Found::Name(index) => index,
+            Found::Nothing => self.find_name(name),
+        };
+        integer::encode::<4>(0x10, name_index, out);
+        append_literal(name_index, name, value, out);
+    }
+
+    fn is_worth_inserting(&self, name: &[u8], value: &[u8]) -> bool {
+        let size = name.len() + value.len() + super::section::FIELD_OVERHEAD;
+        size <= self.table.capacity() / 4 * 3
+    }
+
+    /// Looks for a field in the dynamic table, newest entries first.
+    fn find(&self, name: &[u8], value: &[u8], hashes: Hashes) -> Found {
+        let mut found = Found::Nothing;
+        for (index, tag) in self.table.tags().enumerate() {
+            if tag.name != hashes.name || (tag.field != hashes.field && found != Found::Nothing) {
+                continue;
+            }
+            let Some((entry_name, entry_value)) = self.table.entry(index).map(|entry| entry.parts()) else {
+                break;
+            };
+            if entry_name != name {
+                continue;
+            }
+            if entry_value == value {
+                return Found::Field(FIRST_DYNAMIC + index);
+            }
+            if found == Found::Nothing {
+                found = Found::Name(FIRST_DYNAMIC + index);
+            }
+        }
+        found
+    }
+
+    /// The index of the newest dynamic entry with this name, or 0.
+    fn find_name(&self, name: &[u8]) -> usize {
+        let hash = hash(0, name);
+        let is_it = |index| self.table.entry(index).is_some_and(|entry| entry.parts().0 == name);
+        let mut tags = self.table.tags().enumerate();
+        let newest = tags.find(|&(index, tag)| tag.name == hash && is_it(index));
+        newest.map_or(0, |(index, _)| FIRST_DYNAMIC + index)
+    }
+}
+
+/// Hashes of an entry, to rule it out without comparing octets. Collisions cost a comparison, nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Hashes {
+    name: u32,
+    field: u32,
+}
+
+impl Hashes {
+    fn of(name: &[u8], value: &[u8]) -> Self {
+        let name = hash(0, name);
+        Self { name, field: hash(name, value) }
+    }
+}
+
+/// Multiply and fold, eight octets at a time.
+fn hash(seed: u32, octets: &[u8]) -> u32 {
+    // An odd number without structure: 2^64 divided by the golden ratio.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (chunks, tail) = octets.as_chunks::<8>();
+    let mut last = [0; 8];
+    last.iter_mut().zip(tail).for_each(|(to, &from)| *to = from);
+    let mut state = u64::from(seed) ^ (octets.len() as u64) << 32;
+    for chunk in chunks.iter().chain([&last]) {
+        state = (state ^ u64::from_le_bytes(*chunk)).wrapping_mul(FACTOR);
+        state ^= state >> 32;
+    }
+    (state & 0xffff_ffff) as u32
+}
+
+fn append_size_update(octets: u32, out: &mut Vec<u8>) {
+    integer::encode::<5>(0x20, octets as usize, out);
+}
+
+/// What follows a literal's index: the name, unless the index named it, and the value.
+fn append_literal(name_index: usize, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    if name_index == 0 {
+        // Names enter tables on both sides: any octet saved is worth it.
+        append_string(name, name.len(), out);
+    }
+    if value.len() > PLAIN_VALUE_OCTETS {
+        append_string(value, value.len() - value.len().div_ceil(10), out);
+    } else {
+        append_plain(value, out);
+    }
+}
+
+/// Appends a string, Huffman-coded if that makes it shorter and takes no more than `at_most` octets.
+fn append_string(text: &[u8], at_most: usize, out: &mut Vec<u8>) {
+    let coded = huffman::encoded_octets(text);
+    if coded < text.len() && coded <= at_most {
+        integer::encode::<7>(0x80, coded, out);
+        huffman::encode(text, out);
+    } else {
+        append_plain(text, out);
+    }
+}
+
+fn append_plain(text: &[u8], out: &mut Vec<u8>) {
+    integer::encode::<7>(0x00, text.len(), out);
+    out.extend_from_slice(text);
+}
+
+#[cfg(test)]
+mod tests;

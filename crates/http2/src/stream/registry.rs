@@ -1,0 +1,344 @@
+//! Which streams exist, and what became of those that do not. RFC 9113 §5.1, §5.1.1, §5.1.2.
+//!
+//! Streams live in a slab; a ring indexed by the id finds the slot, and the few long-lived streams whose place in the
+//! ring was taken by a later one move to a small ordered map. A lookup by id answers idle, live or closed and why, so
+//! each rule of §5.1 has exactly one place.
+//!
+//! Invariant: a live stream is in the ring or in `stragglers`, never in both.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Stream, StreamKey, Tenure};
+
+/// Largest stream id (RFC 9113 §5.1.1).
+pub(crate) const MAX_STREAM_ID: u32 = 0x7fff_ffff;
+
+/// Reset streams remembered, so that frames in flight are told from misbehaviour.
+const RESETS_REMEMBERED: usize = 256;
+/// Ended streams remembered, to name the right rule.
+const ENDS_REMEMBERED: usize = 16;
+const RING_MIN: usize = 16;
+const RING_MAX: usize = 1 << 16;
+const VACANT: u32 = u32::MAX;
+
+/// Why a stream is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ClosedBy {
+    /// Both sides sent END_STREAM.
+    End,
+    /// The peer sent RST_STREAM.
+    PeerReset,
+    /// We sent RST_STREAM: frames of the peer may still be in flight.
+    OurReset,
+    /// It was closed too long ago to say, or its id was skipped.
+    Forgotten,
+}
+
+/// What an id stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lookup {
+    Idle,
+    Live(StreamKey),
+    Closed(ClosedBy),
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    stream: Option<Stream>,
+}
+
+/// All streams of one connection.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    ring: Vec<u32>,
+    stragglers: BTreeMap<u32, u32>,
+    resets: VecDeque<(u32, ClosedBy)>,
+    ends: VecDeque<u32>,
+    /// The parity of ids we open: 1 for a client, 0 for a server.
+    local_parity: u32,
+    /// Next id we open.
+    next_local: u32,
+    /// Highest id the peer has opened.
+    last_remote: u32,
+    local_count: u32,
+    remote_count: u32,
+}
+
+impl Streams {
+    pub(crate) fn new(we_are_client: bool) -> Self {
+        let (local_parity, next_local) = if we_are_client { (1, 1) } else { (0, 2) };
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ring: Vec::new(),
+            stragglers: BTreeMap::new(),
+            resets: VecDeque::new(),
+            ends: VecDeque::new(),
+            local_parity,
+            next_local,
+            last_remote: 0,
+            local_count: 0,
+            remote_count: 0,
+        }
+    }
+
+    pub(crate) fn is_local(&self, id: u32) -> bool {
+        id % 2 == self.local_parity
+    }
+
+    /// Streams we opened that are not done.
+    pub(crate) fn local_count(&self) -> u32 {
+        self.local_count
+    }
+
+    /// Streams the peer opened that are not done, those still held by their handler included.
+    pub(crate) fn remote_count(&self) -> u32 {
+        self.remote_count
+    }
+
+    pub(crate) fn last_remote(&self) -> u32 {
+        self.last_remote
+    }
+
+    /// The id the next stream of ours gets; none when they are used up.
+    pub(crate) fn next_local_id(&self) -> Option<u32> {
+        (self.next_local <= MAX_STREAM_ID).then_some(self.next_local)
+    }
+
+    pub(crate) fn lookup(&self, id: u32) -> Lookup {
+        if let Some(slot) = self.slot_of(id)
+            && let Some(entry) = self.slots.get(slot as usize)
+            && entry.stream.as_ref().is_some_and(|stream| stream.tenure == Tenure::Live)
+        {
+            return Lookup::Live(StreamKey { slot, generation: entry.generation });
+        }
+        let idle = if self.is_local(id) { id >= self.next_local } else { id > self.last_remote };
+        if idle { Lookup::Idle } else { Lookup::Closed(self.closed_by(id)) }
+    }
+
+    fn closed_by(&self, id: u32) -> ClosedBy {
+        if let Some((_, why)) = self.resets.iter().rev().find(|(reset, _)| *reset == id) {
+            return *why;
+        }
+        if self.ends.contains(&id) { ClosedBy::End } else { ClosedBy::Forgotten }
+    }
+
+    /// Adds a stream whose id is above all others of its side.
+    pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
+        let id = stream.id;
+        if self.is_local(id) {
+            self.next_local = id.saturating_add(2);
+            self.local_count = self.local_count.saturating_add(1);
+        } else {
+            self.last_remote = id;
+            self.remote_count = self.remote_count.saturating_add(1);
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(Slot::default());
+                u32::try_from(self.slots.len().saturating_sub(1)).unwrap_or(VACANT)
+            }
+        };
+        let mut generation = 0;
+        if let Some(entry) = self.slots.get_mut(slot as usize) {
+            entry.stream = Some(stream);
+            generation = entry.generation;
+        }
+        self.index(id, slot);
+        StreamKey { slot, generation }
+    }
+
+    /// The peer skipped to this id without a stream of ours behind it (a refused stream).
+    pub(crate) fn note_remote_id(&mut self, id: u32) {
+        self.last_remote = self.last_remote.max(id);
+    }
+
+    pub(crate) fn get(&self, key: StreamKey) -> Option<&Stream> {
+        let entry = self.slots.get(key.slot())?;
+        if entry.generation == key.generation { entry.stream.as_ref() } else { None }
+    }
+
+    pub(crate) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        let entry = self.slots.get_mut(key.slot())?;
+        if entry.generation == key.generation { entry.stream.as_mut() } else { None }
+    }
+
+    /// The stream, unless only its handler still holds it.
+    pub(crate) fn live_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        self.get_mut(key).filter(|stream| stream.tenure == Tenure::Live)
+    }
+
+    /// Remembers why an id is closed.
+    pub(crate) fn remember(&mut self, id: u32, why: ClosedBy) {
+        if why == ClosedBy::End {
+            if self.ends.len() >= ENDS_REMEMBERED {
+                self.ends.pop_front();
+            }
+            self.ends.push_back(id);
+        } else {
+            if self.resets.len() >= RESETS_REMEMBERED {
+                self.resets.pop_front();
+            }
+            self.resets.push_back((id, why));
+        }
+    }
+
+    /// Takes a stream out; its key is stale from here on.
+    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+        let entry = self.slots.get_mut(key.slot())?;
+        if entry.generation != key.generation {
+            return None;
+        }
+        let stream = entry.stream.take()?;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        self.unindex(stream.id, key.slot);
+        let count = if self.is_local(stream.id) { &mut self.local_count } else { &mut self.remote_count };
+        *count = count.saturating_sub(1);
+        Some(stream)
+    }
+
+    /// Every stream, those held by their handler included, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamKey, &Stream)> {
+        self.slots.iter().enumerate().filter_map(|(slot, entry)| {
+            let slot = u32::try_from(slot).ok()?;
+            Some((StreamKey { slot, generation: entry.generation }, entry.stream.as_ref()?))
+        })
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamKey, &mut Stream)> {
+        self.slots.iter_mut().enumerate().filter_map(|(slot, entry)| {
+            let slot = u32::try_from(slot).ok()?;
+            Some((StreamKey { slot, generation: entry.generation }, entry.stream.as_mut()?))
+        })
+    }
+
+    fn slot_of(&self, id: u32) -> Option<u32> {
+        let at = self.position(id)?;
+        let slot = *self.ring.get(at)?;
+        if self.slots.get(slot as usize).and_then(|entry| entry.stream.as_ref()).is_some_and(|s| s.id == id) {
+            return Some(slot);
+        }
+        if self.stragglers.is_empty() { None } else { self.stragglers.get(&id).copied() }
+    }
+
+    fn position(&self, id: u32) -> Option<usize> {
+        let mask = self.ring.len().checked_sub(1)?;
+        Some((id >> 1) as usize & mask)
+    }
+
+    /// Enters an id into the ring. If an older stream holds the place, the ring grows while it is well filled;
+    /// otherwise the older stream is a straggler and moves to the map.
+    fn index(&mut self, id: u32, slot: u32) {
+        if self.ring.is_empty() {
+            self.ring.resize(RING_MIN, VACANT);
+        }
+        let live = (self.local_count.saturating_add(self.remote_count)) as usize;
+        if live > self.ring.len() / 2 && self.ring.len() < RING_MAX {
+            self.grow_ring();
+        }
+        let Some(at) = self.position(id) else { return };
+        let Some(place) = self.ring.get_mut(at) else { return };
+        let evicted = core::mem::replace(place, slot);
+        if evicted != slot
+            && let Some(older) = self.slots.get(evicted as usize).and_then(|entry| entry.stream.as_ref())
+            && (older.id >> 1) as usize & (self.ring.len().saturating_sub(1)) == at
+            && older.id != id
+        {
+            self.stragglers.insert(older.id, evicted);
+        }
+    }
+
+    fn grow_ring(&mut self) {
+        let octets = self.ring.len().saturating_mul(2).min(RING_MAX);
+        self.ring.clear();
+        self.ring.resize(octets, VACANT);
+        self.stragglers.clear();
+        let mask = octets.saturating_sub(1);
+        for (slot, entry) in self.slots.iter().enumerate() {
+            let (Some(stream), Ok(slot)) = (entry.stream.as_ref(), u32::try_from(slot)) else { continue };
+            let Some(place) = self.ring.get_mut((stream.id >> 1) as usize & mask) else { continue };
+            if *place == VACANT {
+                *place = slot;
+            } else {
+                self.stragglers.insert(stream.id, slot);
+            }
+        }
+    }
+
+    fn unindex(&mut self, id: u32, slot: u32) {
+        if let Some(at) = self.position(id)
+            && let Some(place) = self.ring.get_mut(at)
+            && *place == slot
+        {
+            *place = VACANT;
+        }
+        if !self.stragglers.is_empty() {
+            self.stragglers.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow_control::{RecvWindow, Window};
+    use crate::time::Instant;
+
+    fn stream(id: u32) -> Stream {
+        Stream::new(id, Window::new(1), RecvWindow::new(1, 1), Instant::ZERO)
+    }
+
+    #[test]
+    fn lookups_tell_idle_live_and_closed_apart() {
+        let mut streams = Streams::new(false);
+        assert_eq!(streams.lookup(5), Lookup::Idle);
+        let key = streams.insert(stream(5));
+        assert_eq!(streams.lookup(5), Lookup::Live(key));
+        assert_eq!(streams.lookup(3), Lookup::Closed(ClosedBy::Forgotten));
+        assert_eq!(streams.lookup(7), Lookup::Idle);
+        assert_eq!(streams.lookup(2), Lookup::Idle, "we have opened none");
+        streams.remove(key);
+        streams.remember(5, ClosedBy::OurReset);
+        assert_eq!(streams.lookup(5), Lookup::Closed(ClosedBy::OurReset));
+        assert!(streams.get(key).is_none());
+        let reused = streams.insert(stream(7));
+        assert_eq!(reused.slot(), key.slot());
+        assert!(streams.get(key).is_none(), "a stale key does not reach the new stream");
+    }
+
+    #[test]
+    fn every_live_stream_is_found_with_pinned_ones_among_them() {
+        let mut streams = Streams::new(false);
+        let mut live = VecDeque::new();
+        let mut pinned = Vec::new();
+        for n in 0..20_000u32 {
+            let id = n * 2 + 1;
+            let key = streams.insert(stream(id));
+            if n % 1000 == 0 {
+                pinned.push((id, key));
+            } else {
+                live.push_back((id, key));
+            }
+            if live.len() > 100 {
+                let (id, key) = live.pop_front().unwrap();
+                assert_eq!(streams.lookup(id), Lookup::Live(key));
+                streams.remove(key).unwrap();
+                assert_ne!(streams.lookup(id), Lookup::Live(key));
+            }
+            for (id, key) in &pinned {
+                assert_eq!(streams.lookup(*id), Lookup::Live(*key));
+            }
+        }
+        for (id, key) in live.into_iter().chain(pinned) {
+            assert_eq!(streams.lookup(id), Lookup::Live(key));
+            streams.remove(key).unwrap();
+        }
+        assert_eq!(streams.remote_count(), 0);
+        assert!(streams.stragglers.is_empty());
+    }
+}

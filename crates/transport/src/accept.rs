@@ -1,0 +1,115 @@
+//! Listening: an accept loop that outlives every error of a single connection and of the descriptor table.
+
+use core::time::Duration;
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::address::Address;
+use crate::stream::Stream;
+
+/// Waits after the first failure to accept for want of descriptors; doubled each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket, whose path is removed again at the end.
+    Unix(UnixListener, std::path::PathBuf),
+}
+
+impl Listener {
+    /// Listens on an address. A Unix path that a dead process left behind is taken over; one that somebody still
+    /// listens on is not.
+    ///
+    /// # Errors
+    /// The system's, when the address is taken or not ours.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            Address::Host { host, port } => {
+                Ok(Self::Tcp(TcpListener::bind((host.as_str(), *port)).await?))
+            }
+            Address::Unix(path) => {
+                if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
+                    std::fs::remove_file(path)?;
+                }
+                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
+            }
+        }
+    }
+
+    /// The address listened on, if it is TCP; tells the port when 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// The system's; [`accept_loop`] knows which of them to sit out.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Answers are written in batches of our own making; Nagle would only delay them.
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Accepts for ever, handing each connection to `serve`.
+///
+/// A connection that failed before it was accepted is forgotten; out of descriptors or memory, the loop pauses and goes
+/// on. It never returns.
+///
+/// # Cancel safety
+/// Dropping the future loses no accepted connection: `serve` is called without a wait in between.
+pub async fn accept_loop(listener: &Listener, mut serve: impl FnMut(Stream)) -> core::convert::Infallible {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                pause = FIRST_PAUSE;
+                serve(stream);
+            }
+            Err(error) if is_the_connections(&error) => {}
+            Err(_) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// True for errors of one connection, which say nothing of the listener.
+fn is_the_connections(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotConnected
+    )
+}

@@ -1,0 +1,27 @@
+//! The tokio side of clearway: sockets, and the one task that drives one HTTP/2 connection.
+//!
+//! A [`Driver`] is a future that owns a socket, a [`Connection`](clearway_http2::Connection) and an [`Application`]; nobody
+//! else touches them, so there is no lock around a connection. Other tasks reach it through its [`OpQueue`]. The driver
+//! is generic over the application and its operations and knows nothing of what they mean: this crate names no gRPC
+//! type.
+//!
+//! Left out: TLS and ALPN (the next step of this crate), PROXY protocol, io_uring.
+
+mod accept;
+mod address;
+mod buffers;
+mod cause;
+mod clock;
+mod connect;
+mod driver;
+mod op_queue;
+mod stream;
+
+pub use accept::{Listener, accept_loop};
+pub use address::{Address, AddressError, PeerAddr};
+pub use cause::{CloseReason, Closed};
+pub use clock::Clock;
+pub use connect::{ConnectError, ConnectPhase, connect};
+pub use driver::{Application, Driver, DriverConfig};
+pub use op_queue::OpQueue;
+pub use stream::{Stream, pair};

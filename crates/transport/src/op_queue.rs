@@ -1,0 +1,212 @@
+//! How other tasks reach the task that owns a connection: operations are pushed into a vector that the owner swaps out
+//! whole. Only the first push after the owner went to sleep wakes it.
+//!
+//! Invariant: the waker is present only while the owner sleeps with an empty queue, so a push that finds it is the first.
+//! It is taken under the same lock that guards the operations, which is why no push can be missed.
+//!
+//! Bounds are the pushers' business: calls count themselves against their channel's limit and streams against their
+//! send gate before they push.
+
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+
+/// What the owner was asked to do with the whole connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Asked {
+    /// Nothing: go on.
+    GoOn,
+    /// End gracefully.
+    Drain,
+    /// End at once.
+    Abort,
+}
+
+#[derive(Debug)]
+struct State<Op> {
+    ops: Vec<Op>,
+    waker: Option<Waker>,
+    asked: Asked,
+    closed: bool,
+}
+
+/// The queue of operations of one connection.
+#[derive(Debug)]
+pub struct OpQueue<Op> {
+    state: Mutex<State<Op>>,
+}
+
+impl<Op> Default for OpQueue<Op> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State { ops: Vec::new(), waker: None, asked: Asked::GoOn, closed: false }),
+        }
+    }
+}
+
+impl<Op> OpQueue<Op> {
+    fn with<T>(&self, act: impl FnOnce(&mut State<Op>) -> T) -> T {
+        // A panic while the lock was held cannot leave the state half-changed: nothing in `act` runs user code.
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Hands an operation to the connection's task.
+    ///
+    /// # Errors
+    /// Gives the operation back if the connection is over.
+    pub fn push(&self, op: Op) -> Result<(), Op> {
+        let waker = self.with(|state| {
+            if state.closed {
+                return Err(op);
+            }
+            state.ops.push(op);
+            Ok(state.waker.take())
+        })?;
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// True once the connection is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.with(|state| state.closed)
+    }
+
+    /// Asks the connection to end gracefully: streams in flight go on, new ones are turned away.
+    pub fn drain(&self) {
+        self.ask(Asked::Drain);
+    }
+
+    /// Asks the connection to end at once.
+    pub fn abort(&self) {
+        self.ask(Asked::Abort);
+    }
+
+    fn ask(&self, asked: Asked) {
+        let waker = self.with(|state| {
+            state.asked = state.asked.max(asked);
+            state.waker.take()
+        });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Swaps the operations into `into`, which must be empty. If there are none, the next push wakes `waker`.
+    pub(crate) fn take(&self, into: &mut Vec<Op>, waker: &Waker) -> Asked {
+        self.with(|state| {
+            core::mem::swap(&mut state.ops, into);
+            if into.is_empty() {
+                match &mut state.waker {
+                    Some(old) => old.clone_from(waker),
+                    None => state.waker = Some(waker.clone()),
+                }
+            } else {
+                state.waker = None;
+            }
+            state.asked
+        })
+    }
+
+    /// Puts a waker in place if nothing was pushed since the last [`OpQueue::take`]; false if something was.
+    pub(crate) fn park(&self, waker: &Waker) -> bool {
+        self.with(|state| {
+            if state.ops.is_empty() {
+                match &mut state.waker {
+                    Some(old) => old.clone_from(waker),
+                    None => state.waker = Some(waker.clone()),
+                }
+                true
+            } else {
+                false
+            }
+        })
+    }
+
+    /// The connection is over: what is queued comes back, later pushes fail.
+    pub(crate) fn close(&self) -> Vec<Op> {
+        self.with(|state| {
+            state.closed = true;
+            state.waker = None;
+            core::mem::take(&mut state.ops)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct CountWakes(AtomicUsize);
+    impl Wake for CountWakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn only_the_first_push_wakes() {
+        let queue = OpQueue::default();
+        let wakes = Arc::new(CountWakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut ops = Vec::new();
+        queue.take(&mut ops, &waker);
+        for n in 0..10 {
+            queue.push(n).unwrap();
+        }
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        queue.take(&mut ops, &waker);
+        assert_eq!(ops.len(), 10);
+        queue.push(1).unwrap();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1, "the owner is awake and will look again");
+        assert!(!queue.park(&waker));
+        ops.clear();
+        queue.take(&mut ops, &waker);
+        ops.clear();
+        assert!(queue.park(&waker));
+        queue.push(1).unwrap();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_operations_back() {
+        let queue = OpQueue::default();
+        queue.push(1).unwrap();
+        assert_eq!(queue.close(), vec![1]);
+        assert_eq!(queue.push(2), Err(2));
+    }
+
+    #[test]
+    fn no_wakeup_is_lost_between_threads() {
+        let queue = Arc::new(OpQueue::default());
+        let wakes = Arc::new(CountWakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let producers: Vec<_> = (0..4)
+            .map(|_| {
+                let queue = Arc::clone(&queue);
+                std::thread::spawn(move || (0..10_000).for_each(|n| queue.push(n).unwrap()))
+            })
+            .collect();
+        let (mut seen, mut ops) = (0, Vec::new());
+        while seen < 40_000 {
+            queue.take(&mut ops, &waker);
+            seen += ops.len();
+            ops.clear();
+            let before = wakes.0.load(Ordering::SeqCst);
+            if seen < 40_000 && queue.park(&waker) {
+                // Asleep: a push must wake us.
+                while wakes.0.load(Ordering::SeqCst) == before {
+                    std::thread::yield_now();
+                }
+            }
+        }
+        for producer in producers {
+            producer.join().unwrap();
+        }
+    }
+}
