@@ -4,7 +4,7 @@ use super::receive::Rx;
 use super::shutdown::{Ours, PeerGoAway, SHUTDOWN_PING};
 use super::tx::Tx;
 use super::{Connection, Role};
-use crate::error::{By, Reset, Violation};
+use crate::error::{By, Reset, Scope, Violation};
 use crate::flow_control::MAX_WINDOW;
 use crate::frame::{
     FrameHeader, GoAway, Ping, Priority, RstStream, SettingId, Settings, SettingsValues, WindowUpdate,
@@ -194,10 +194,16 @@ fn stream_violation<H: Handler>(
     violation: Violation,
     handler: &mut H,
 ) -> Result<(), Violation> {
+    if violation.verdict().0 == Scope::Connection {
+        return Err(violation);
+    }
     match tx.streams.lookup(stream_id) {
         Lookup::Live(key) => tx.stream_error(key, violation, handler),
         Lookup::Idle => Err(violation),
-        Lookup::Closed(_) => tx.counters.glitch(tx.now),
+        Lookup::Closed(_) => {
+            tx.counters.glitch(tx.now)?;
+            tx.provoked_reset(stream_id, violation)
+        }
     }
 }
 
