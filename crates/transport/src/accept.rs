@@ -31,9 +31,7 @@ impl Listener {
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
-            Address::Host { host, port } => {
-                Ok(Self::Tcp(TcpListener::bind((host.as_str(), *port)).await?))
-            }
+            Address::Host { host, port } => Ok(Self::Tcp(TcpListener::bind((host.as_str(), *port)).await?)),
             Address::Unix(path) => {
                 if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
                     std::fs::remove_file(path)?;

@@ -40,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The program on top of a connection: a [`Handler`], and the operations other tasks send it.
 pub trait Application: Handler + Send + Unpin + 'static {
     /// What other tasks ask of the connection's task.
-    type Op: Send + 'static;
+    type Op: Send + Unpin + 'static;
 
     /// Acts on one operation.
     fn apply(&mut self, tx: &mut Tx, op: Self::Op);
@@ -297,8 +297,8 @@ where
             let slices = slices.get(..filled).unwrap_or_default();
             let io = &mut self.io;
             match unconstrained(cx, |cx| match slices {
-                [one] => Pin::new(io).poll_write(cx, one),
-                many => Pin::new(io).poll_write_vectored(cx, many),
+                [one] => Pin::new(&mut *io).poll_write(cx, one),
+                many => Pin::new(&mut *io).poll_write_vectored(cx, many),
             }) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(octets)) => {
@@ -330,7 +330,8 @@ where
         let closed = Closed { peer: self.peer.clone(), age: now - Instant::ZERO, reason };
         let unapplied = self.ops.close();
         self.app.on_closed(&closed, unapplied);
-        let dead = matches!(closed.reason, CloseReason::Io(_) | CloseReason::PeerClosed | CloseReason::Aborted);
+        let dead =
+            matches!(closed.reason, CloseReason::Io(_) | CloseReason::PeerClosed | CloseReason::Aborted);
         self.closed = Some(closed);
         self.stage = if dead { Stage::Done } else { Stage::Flushing { until: now + LINGER } };
     }
@@ -412,8 +413,8 @@ where
 {
     type Output = Closed;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
-        let this = &mut *self;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
+        let this = self.get_mut();
         if matches!(this.stage, Stage::Running) {
             let again = this.turn(cx);
             if matches!(this.stage, Stage::Running) {

@@ -37,9 +37,7 @@ pub struct OpQueue<Op> {
 
 impl<Op> Default for OpQueue<Op> {
     fn default() -> Self {
-        Self {
-            state: Mutex::new(State { ops: Vec::new(), waker: None, asked: Asked::GoOn, closed: false }),
-        }
+        Self { state: Mutex::new(State { ops: Vec::new(), waker: None, asked: Asked::GoOn, closed: false }) }
     }
 }
 
