@@ -131,7 +131,10 @@ impl Connection {
         while self.dispatch_notices(handler) {
             self.tx.pump();
         }
-        if let Some(credit) = self.tx.recv_window.announce() {
+        // RFC 9113 §3.4: SETTINGS come first. Until the client's preface is here nothing is said.
+        if self.tx.announced
+            && let Some(credit) = self.tx.recv_window.announce()
+        {
             self.tx.write_window_update(0, credit);
         }
         self.check();
@@ -271,7 +274,7 @@ impl Connection {
 
 /// What somebody reads who speaks HTTP/1.x to an HTTP/2 port.
 const HTTP1_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
-    content-type: text/plain\r\ncontent-length: 62\r\nconnection: close\r\n\r\n\
+    content-type: text/plain\r\ncontent-length: 63\r\nconnection: close\r\n\r\n\
     This port speaks HTTP/2 with prior knowledge (gRPC) and no more";
 
 impl Tx {
@@ -321,8 +324,12 @@ impl Tx {
         self.observer = Some(observer);
     }
 
-    /// Our SETTINGS, and the connection window they cannot express (RFC 9113 §6.9.2).
+    /// Our SETTINGS, unless they went out already, and the connection window they cannot express (RFC 9113 §6.9.2).
     pub(crate) fn write_announcement(&mut self) {
+        if self.announced {
+            return;
+        }
+        self.announced = true;
         let values = settings::announced(&self.config, self.role == Role::Client);
         let start = self.output.tail().len();
         crate::frame::encode_settings(&values, self.output.tail());

@@ -50,6 +50,8 @@ pub struct Tx {
     pub(crate) ready: VecDeque<StreamKey>,
     pub(crate) budget: ReceiveBudget,
     pub(crate) shutdown: Shutdown,
+    /// Our SETTINGS are in the output, or past it.
+    pub(crate) announced: bool,
     pub(crate) counters: Counters,
     pub(crate) notices: Notices,
     /// Somebody was told [`OpenError::StreamLimit`] and waits.
@@ -76,6 +78,7 @@ impl Tx {
             ready: VecDeque::new(),
             budget: ReceiveBudget::new(config.receive_budget_octets),
             shutdown: Shutdown::new(),
+            announced: false,
             counters: Counters::new(&config.limits, now),
             notices: Notices::default(),
             opener_waits: false,
@@ -446,6 +449,8 @@ impl Tx {
         }
         match self.role {
             Role::Server => {
+                // RFC 9113 §3.4: they come before any other frame, even if the client has not said a word yet.
+                self.write_announcement();
                 self.write_goaway(MAX_STREAM_ID, ErrorCode::NO_ERROR, b"graceful shutdown");
                 self.ping(SHUTDOWN_PING);
                 self.shutdown.ours = Ours::Announced { deadline: self.now + self.config.peer_timeout };
