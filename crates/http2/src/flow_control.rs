@@ -280,7 +280,11 @@ mod tests {
         let mut budget = ReceiveBudget::new(100);
         budget.request(key(1), 150, Instant::ZERO);
         budget.request(key(2), 50, Instant::ZERO);
-        assert_eq!(budget.next_grant(), Some(Grant { stream: key(1), octets: 150 }), "more than the budget holds");
+        assert_eq!(
+            budget.next_grant(),
+            Some(Grant { stream: key(1), octets: 150 }),
+            "more than the budget holds"
+        );
         budget.adjust(0, 150);
         assert!(budget.is_overdrawn());
         assert_eq!(budget.next_grant(), None);

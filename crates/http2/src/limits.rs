@@ -190,7 +190,8 @@ impl Counters {
     /// return credit in small steps are wasteful, not hostile.
     pub(crate) fn window_update(&mut self, now: Instant) -> Result<(), Violation> {
         self.window_updates = self.window_updates.saturating_add(1);
-        let explained = self.data_frames_sent.saturating_mul(10).saturating_add(u64::from(self.streams_opened));
+        let explained =
+            self.data_frames_sent.saturating_mul(10).saturating_add(u64::from(self.streams_opened));
         if self.window_updates <= explained.saturating_mul(2).saturating_add(5) || self.glitches.take(now) {
             Ok(())
         } else {

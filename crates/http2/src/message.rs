@@ -199,7 +199,11 @@ fn regular<'a>(found: &mut Found<'a>, field: Field<'a>) -> Result<(), Violation>
     match field.known {
         Name::Other => check_name(field.name)?,
         // RFC 9113 §8.2.2.
-        Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::TransferEncoding | Name::Upgrade => {
+        Name::Connection
+        | Name::KeepAlive
+        | Name::ProxyConnection
+        | Name::TransferEncoding
+        | Name::Upgrade => {
             return Err(Violation::ConnectionSpecificField);
         }
         Name::Te if field.value.eq_ignore_ascii_case(b"trailers") => found.te_trailers = true,
@@ -227,7 +231,8 @@ fn parse_length(value: &[u8]) -> Result<u64, Violation> {
         return Err(Violation::ContentLengthMismatch);
     }
     value.iter().try_fold(0u64, |sum, octet| {
-        let digit = octet.checked_sub(b'0').filter(|digit| *digit <= 9).ok_or(Violation::ContentLengthMismatch)?;
+        let digit =
+            octet.checked_sub(b'0').filter(|digit| *digit <= 9).ok_or(Violation::ContentLengthMismatch)?;
         sum.checked_mul(10)
             .and_then(|sum| sum.checked_add(u64::from(digit)))
             .ok_or(Violation::ContentLengthMismatch)
@@ -371,11 +376,11 @@ mod tests {
 
     #[test]
     fn status_is_three_digits() {
-        for (status, good) in [("200", true), ("099", false), ("20", false), ("2000", false), ("2x0", false)] {
+        for (status, good) in [("200", true), ("099", false), ("20", false), ("2000", false), ("2x0", false)]
+        {
             assert_eq!(response(&section(&[(":status", status)]), false).is_ok(), good, "{status}");
         }
-        let (_, length) =
-            response(&section(&[(":status", "200"), ("content-length", "5")]), true).unwrap();
+        let (_, length) = response(&section(&[(":status", "200"), ("content-length", "5")]), true).unwrap();
         assert_eq!(length, ContentLength::Unbound, "a response to HEAD has no content");
     }
 }

@@ -78,7 +78,10 @@ pub(crate) fn announced(config: &Config, we_are_client: bool) -> Vec<(SettingId,
     } else {
         values.push((SettingId::MAX_CONCURRENT_STREAMS, config.max_concurrent_streams));
     }
-    values.push((SettingId::INITIAL_WINDOW_SIZE, config.stream_window_octets.min(crate::flow_control::MAX_WINDOW)));
+    values.push((
+        SettingId::INITIAL_WINDOW_SIZE,
+        config.stream_window_octets.min(crate::flow_control::MAX_WINDOW),
+    ));
     values.push((SettingId::MAX_FRAME_SIZE, max_frame_size(config)));
     values.push((SettingId::MAX_HEADER_LIST_SIZE, config.limits.header_list_octets));
     values

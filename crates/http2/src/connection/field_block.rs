@@ -47,7 +47,12 @@ impl Rx {
         let self_dependent = frame.priority.is_some_and(|priority| priority.dependency == frame.stream_id);
         let (stream_id, end_stream) = (frame.stream_id, frame.end_stream);
         if frame.end_headers {
-            return self.on_block(tx, Block { stream_id, end_stream, self_dependent }, frame.fragment, handler);
+            return self.on_block(
+                tx,
+                Block { stream_id, end_stream, self_dependent },
+                frame.fragment,
+                handler,
+            );
         }
         let fragments = frame.fragment.to_vec();
         self.block = Some(OpenBlock { stream_id, end_stream, self_dependent, continuations: 0, fragments });

@@ -112,7 +112,8 @@ impl Connection {
         if let Some(error) = self.tx.shutdown.failure() {
             return Err(error);
         }
-        let taken = self.rx.advance(&mut self.tx, input, handler).map_err(|violation| self.fail(violation))?;
+        let taken =
+            self.rx.advance(&mut self.tx, input, handler).map_err(|violation| self.fail(violation))?;
         self.check();
         Ok(taken)
     }
@@ -265,9 +266,16 @@ impl Connection {
             let mut marked: Vec<_> = self.tx.streams.iter().filter_map(scheduled).collect();
             queued.sort_unstable();
             marked.sort_unstable();
-            assert_eq!(queued, marked, "a stream is marked scheduled if and only if it is in the ready queue");
+            assert_eq!(
+                queued, marked,
+                "a stream is marked scheduled if and only if it is in the ready queue"
+            );
             let shares: usize = self.tx.streams.iter().map(|(_, stream)| stream.share() as usize).sum();
-            assert_eq!(self.tx.budget.spent(), shares, "the receive budget is the sum of the streams' shares");
+            assert_eq!(
+                self.tx.budget.spent(),
+                shares,
+                "the receive budget is the sum of the streams' shares"
+            );
         }
     }
 }

@@ -81,7 +81,8 @@ impl Output {
     pub(crate) fn seal(&mut self, start: usize, kind: Kind, flags: Flags, stream_id: u32) -> FrameHeader {
         let end = self.tail.len();
         let length = end.saturating_sub(start).saturating_sub(FrameHeader::OCTETS);
-        let header = FrameHeader { length: u32::try_from(length).unwrap_or(u32::MAX), kind, flags, stream_id };
+        let header =
+            FrameHeader { length: u32::try_from(length).unwrap_or(u32::MAX), kind, flags, stream_id };
         if let Some(place) = self.tail.get_mut(start..start.saturating_add(FrameHeader::OCTETS)) {
             place.copy_from_slice(&header.encode());
         }
@@ -118,7 +119,13 @@ impl Output {
     }
 
     /// Appends a frame around a ready-made payload.
-    pub(crate) fn frame_with(&mut self, kind: Kind, flags: Flags, stream_id: u32, payload: Bytes) -> FrameHeader {
+    pub(crate) fn frame_with(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        stream_id: u32,
+        payload: Bytes,
+    ) -> FrameHeader {
         if payload.len() < CHAIN_FROM {
             return self.frame(kind, flags, stream_id, |tail| tail.extend_from_slice(&payload));
         }

@@ -453,7 +453,8 @@ impl Rx {
         let Some(key) = data.stream else { return Ok(()) };
         let end_stream = data.end_stream && data.data == 0;
         if let Some(observer) = &mut tx.observer {
-            let trace = Trace::Data { direction: Direction::Received, stream_id: data.stream_id, data: piece };
+            let trace =
+                Trace::Data { direction: Direction::Received, stream_id: data.stream_id, data: piece };
             observer.on_trace(tx.now, &trace);
         }
         let now = tx.now;

@@ -164,8 +164,7 @@ impl Tx {
         let fields = fields.into_iter();
         self.check_list(fields.clone())
             .map_err(|(octets, limit)| OpenError::HeaderListTooLarge { octets, limit })?;
-        let head_request =
-            fields.clone().any(|field| field.name == b":method" && field.value == b"HEAD");
+        let head_request = fields.clone().any(|field| field.name == b":method" && field.value == b"HEAD");
         let mut stream = self.new_stream(id);
         stream.head_request = head_request;
         let key = self.streams.insert(stream);
@@ -478,7 +477,8 @@ impl Tx {
     pub(crate) fn account_raw_frame(&mut self, start: usize) {
         self.output.account(start);
         if let Some(observer) = &mut self.observer
-            && let Some((head, payload)) = self.output.since(start).split_first_chunk::<{ FrameHeader::OCTETS }>()
+            && let Some((head, payload)) =
+                self.output.since(start).split_first_chunk::<{ FrameHeader::OCTETS }>()
         {
             let header = FrameHeader::decode(*head);
             observer.on_trace(self.now, &Trace::Frame { direction: Direction::Sent, header, payload });

@@ -50,7 +50,10 @@ pub enum Frame<'a> {
     WindowUpdate(WindowUpdate),
     Continuation(Continuation<'a>),
     /// A type we do not know, to be ignored (§4.1).
-    Unknown { header: FrameHeader, payload: &'a [u8] },
+    Unknown {
+        header: FrameHeader,
+        payload: &'a [u8],
+    },
 }
 
 impl<'a> Frame<'a> {
@@ -158,8 +161,7 @@ mod tests {
     fn frames_belong_on_a_stream_or_on_the_connection() {
         let sizes = [(0, 0), (1, 0), (2, 5), (3, 4), (4, 0), (5, 4), (6, 8), (7, 8), (9, 0)];
         for (kind, length) in sizes {
-            let header =
-                FrameHeader { length, kind: Kind(kind), flags: Flags::default(), stream_id: 1 };
+            let header = FrameHeader { length, kind: Kind(kind), flags: Flags::default(), stream_id: 1 };
             let payload = vec![0; length as usize];
             let on_stream = Frame::decode(header, &payload);
             let on_connection = Frame::decode(FrameHeader { stream_id: 0, ..header }, &payload);

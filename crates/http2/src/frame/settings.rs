@@ -176,9 +176,6 @@ mod tests {
             panic!("not values");
         };
         assert_eq!(values.len(), 2);
-        assert_eq!(
-            values.collect::<Vec<_>>(),
-            [(SettingId::ENABLE_PUSH, 0), (SettingId::ENABLE_PUSH, 1)]
-        );
+        assert_eq!(values.collect::<Vec<_>>(), [(SettingId::ENABLE_PUSH, 0), (SettingId::ENABLE_PUSH, 1)]);
     }
 }

@@ -72,8 +72,7 @@ impl Encoder {
     pub fn new(max_table_octets: u32) -> Self {
         let size = max_table_octets.min(DEFAULT_TABLE_OCTETS);
         // A smaller table than the default is announced, so that the peer need not keep more than we use.
-        let pending =
-            if size == DEFAULT_TABLE_OCTETS { SizeUpdates::None } else { SizeUpdates::One(size) };
+        let pending = if size == DEFAULT_TABLE_OCTETS { SizeUpdates::None } else { SizeUpdates::One(size) };
         Self { table: Table::new(size as usize), max_table_octets, pending }
     }
 
@@ -87,11 +86,8 @@ impl Encoder {
             SizeUpdates::None => size,
             SizeUpdates::One(smallest) | SizeUpdates::Two { smallest, .. } => smallest.min(size),
         };
-        self.pending = if smallest < size {
-            SizeUpdates::Two { smallest, last: size }
-        } else {
-            SizeUpdates::One(size)
-        };
+        self.pending =
+            if smallest < size { SizeUpdates::Two { smallest, last: size } } else { SizeUpdates::One(size) };
         self.table.set_capacity(size as usize);
     }
 

@@ -250,7 +250,10 @@ mod tests {
             (b'#', 0xffa, 12),
             (b'$', 0x1ff9, 13),
             (b'<', 0x7ffc, 15),
-            (0xd0, 0x7fff3, 19),
+            (b'\\', 0x7fff0, 19),
+            (0xc3, 0x7fff1, 19),
+            (0xd0, 0x7fff2, 19),
+            (0x80, 0xfffe6, 20),
             (0x01, 0x7f_ffd8, 23),
             (0xff, 0x3ff_ffee, 26),
             (0x0a, 0x3fff_fffc, 30),
@@ -259,6 +262,40 @@ mod tests {
             let code = code(octet);
             assert_eq!((code.bits, code.len), (bits, len), "octet {octet:#x}");
         }
+        // The code is full: no string of bits is without a meaning (Kraft), and each length has as many codes as the
+        // appendix lists.
+        let mut of_length = [0u32; 31];
+        for len in LENGTHS {
+            of_length[usize::from(len)] += 1;
+        }
+        let listed = [
+            (5, 10),
+            (6, 26),
+            (7, 32),
+            (8, 6),
+            (10, 5),
+            (11, 3),
+            (12, 2),
+            (13, 6),
+            (14, 2),
+            (15, 3),
+            (19, 3),
+            (20, 8),
+            (21, 13),
+            (22, 26),
+            (23, 29),
+            (24, 12),
+            (25, 4),
+            (26, 15),
+            (27, 19),
+            (28, 29),
+            (30, 4),
+        ];
+        for (len, count) in listed {
+            assert_eq!(of_length[len], count, "codes of {len} bits");
+        }
+        assert_eq!(listed.iter().map(|(_, count)| count).sum::<u32>(), 257);
+        assert_eq!(listed.iter().map(|(len, count)| u64::from(*count) << (30 - len)).sum::<u64>(), 1 << 30);
         let eos = codes()[EOS];
         assert_eq!((eos.bits, eos.len), (0x3fff_ffff, 30));
     }

@@ -88,7 +88,11 @@ mod tests {
             for value in around.into_iter().chain([u32::MAX as usize - 1, u32::MAX as usize]) {
                 let mut octets = encoded::<N>(0, value);
                 octets.push(0xaa); // must be left alone
-                assert_eq!(decoded::<N>(&octets), Ok((u32::try_from(value).unwrap(), 1)), "{N} bits, {value}");
+                assert_eq!(
+                    decoded::<N>(&octets),
+                    Ok((u32::try_from(value).unwrap(), 1)),
+                    "{N} bits, {value}"
+                );
             }
         }
         (check::<4>(), check::<5>(), check::<6>(), check::<7>(), check::<8>());

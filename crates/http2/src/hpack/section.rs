@@ -175,7 +175,8 @@ impl FieldSection {
 
     #[inline]
     fn view(&self, stored: &StoredField) -> Field<'_> {
-        let octets = self.octets.get(stored.start..).and_then(|tail| tail.get(..stored.len)).unwrap_or_default();
+        let octets =
+            self.octets.get(stored.start..).and_then(|tail| tail.get(..stored.len)).unwrap_or_default();
         let (name, value) = octets.split_at_checked(stored.name_len).unwrap_or_default();
         let Traits { known, sensitive, wire_octets } = stored.traits;
         Field { known, name, value, sensitive, wire_octets }

@@ -1,0 +1,191 @@
+//! What the encoder puts on the wire, octet by octet, and what it must never put there.
+
+use super::*;
+use crate::hpack::{Decoder, FieldSection, SectionLimits};
+
+const LIMITS: SectionLimits = SectionLimits { list_octets: 1 << 20, fields: 1 << 10 };
+
+fn field<'a>(name: &'a str, value: &'a str, indexing: Indexing) -> HeaderField<'a> {
+    HeaderField { name: name.as_bytes(), value: value.as_bytes(), indexing }
+}
+
+fn block(encoder: &mut Encoder, fields: &[(&str, &str)], indexing: Indexing) -> Vec<u8> {
+    let mut out = Vec::new();
+    encoder.begin(&mut out);
+    for (name, value) in fields {
+        encoder.encode(field(name, value, indexing), &mut out);
+    }
+    out
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Appendix C.3: values up to 24 octets go out plain, so all but the custom name is what the appendix prints.
+#[test]
+fn c_3_requests() {
+    let mut encoder = Encoder::new(4096);
+    let first = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
+    let out = block(&mut encoder, &first, Indexing::Insert);
+    assert_eq!(hex(&out), "828684410f7777772e6578616d706c652e636f6d");
+    assert_eq!((encoder.table_octets(), encoder.table_entries()), (57, 1));
+    let second = [&first[..], &[("cache-control", "no-cache")]].concat();
+    let out = block(&mut encoder, &second, Indexing::Insert);
+    assert_eq!(hex(&out), "828684be58086e6f2d6361636865");
+    assert_eq!((encoder.table_octets(), encoder.table_entries()), (110, 2));
+    let third = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", "/index.html"),
+        first[3],
+        ("custom-key", "custom-value"),
+    ];
+    let out = block(&mut encoder, &third, Indexing::Insert);
+    assert_eq!(hex(&out), "828785bf408825a849e95ba97d7f0c637573746f6d2d76616c7565");
+    assert_eq!((encoder.table_octets(), encoder.table_entries()), (164, 3));
+}
+
+#[test]
+fn a_field_comes_again_as_one_octet() {
+    let mut encoder = Encoder::new(4096);
+    let path = [(":path", "/pkg.Service/Method")];
+    assert!(block(&mut encoder, &path, Indexing::Insert).len() > 10);
+    assert_eq!(block(&mut encoder, &path, Indexing::Insert), [0xbe]);
+    assert_eq!(block(&mut encoder, &path, Indexing::Without), [0xbe], "an entry that is there is used");
+    let epoch = encoder.epoch();
+    block(&mut encoder, &path, Indexing::Insert);
+    assert_eq!(encoder.epoch(), epoch);
+}
+
+#[test]
+fn without_indexing_nothing_enters_the_table() {
+    let mut encoder = Encoder::new(4096);
+    let out = block(&mut encoder, &[("grpc-timeout", "100m")], Indexing::Without);
+    assert_eq!(out[0], 0x00);
+    assert_eq!((encoder.table_entries(), encoder.epoch()), (0, Encoder::new(4096).epoch()));
+    // The name alone is used once it is in the table.
+    block(&mut encoder, &[("grpc-timeout", "1S")], Indexing::Insert);
+    assert_eq!(hex(&block(&mut encoder, &[("grpc-timeout", "100m")], Indexing::Without)), "0f2f043130306d");
+}
+
+/// §7.1.3: secrets go out as never-indexed literals whatever the caller says, and enter no table.
+#[test]
+fn secrets_are_never_indexed() {
+    let mut encoder = Encoder::new(4096);
+    for (name, prefix) in [
+        ("authorization", "1f08"),
+        ("cookie", "1f11"),
+        ("proxy-authorization", "1f22"),
+        ("set-cookie", "1f28"),
+    ] {
+        for _ in 0..2 {
+            let out = block(&mut encoder, &[(name, "secret")], Indexing::Insert);
+            assert_eq!(hex(&out), format!("{prefix}06736563726574"), "{name}");
+        }
+    }
+    let out = block(&mut encoder, &[("x-token", "secret")], Indexing::Never);
+    assert_eq!(out[0], 0x10);
+    assert_eq!(encoder.table_entries(), 0);
+    // Even if the same field is in the table already, and even if it is in the static one.
+    block(&mut encoder, &[("x-token", "secret")], Indexing::Insert);
+    let out = block(&mut encoder, &[("x-token", "secret")], Indexing::Never);
+    assert_eq!(hex(&out), "1f2f06736563726574");
+    assert_eq!(hex(&block(&mut encoder, &[(":method", "GET")], Indexing::Never)), "1203474554");
+    // ... and a decoder tells so.
+    let mut section = FieldSection::default();
+    Decoder::new(4096).decode(&[0x12, 3, b'G', b'E', b'T'], &LIMITS, &mut section).unwrap();
+    assert!(section.field(0).unwrap().sensitive);
+}
+
+#[test]
+fn a_field_that_would_drive_out_the_rest_is_not_inserted() {
+    let mut encoder = Encoder::new(4096);
+    let large = "v".repeat(3 * 1024);
+    block(&mut encoder, &[("a", "b"), ("x", &large)], Indexing::Insert);
+    assert_eq!(encoder.table_entries(), 1);
+    let fits = "v".repeat(3 * 1024 - 33);
+    block(&mut encoder, &[("x", &fits)], Indexing::Insert);
+    assert_eq!(encoder.table_entries(), 2);
+}
+
+/// §4.2: a size update opens the next block, and only that one.
+#[test]
+fn a_changed_size_is_announced_once() {
+    let mut encoder = Encoder::new(4096);
+    block(&mut encoder, &[("a", "b")], Indexing::Insert);
+    encoder.set_peer_limit(0);
+    assert!(encoder.size_update_is_due());
+    assert_eq!((encoder.table_entries(), encoder.table_capacity()), (0, 0), "the entries go at once");
+    assert_eq!(hex(&block(&mut encoder, &[(":method", "GET")], Indexing::Insert)), "2082");
+    assert_eq!(hex(&block(&mut encoder, &[(":method", "GET")], Indexing::Insert)), "82");
+    assert_eq!(
+        block(&mut encoder, &[("a", "b")], Indexing::Insert)[0],
+        0x00,
+        "there is no table to insert into"
+    );
+}
+
+#[test]
+fn a_size_that_fell_and_rose_is_announced_twice() {
+    let mut encoder = Encoder::new(4096);
+    encoder.set_peer_limit(10);
+    encoder.set_peer_limit(4096);
+    assert_eq!(hex(&block(&mut encoder, &[], Indexing::Insert)), "2a3fe11f");
+    encoder.set_peer_limit(100);
+    encoder.set_peer_limit(10);
+    assert_eq!(hex(&block(&mut encoder, &[], Indexing::Insert)), "2a", "the last one is the smallest");
+}
+
+#[test]
+fn a_larger_peer_limit_is_used_only_as_far_as_we_want() {
+    let mut encoder = Encoder::new(4096);
+    encoder.set_peer_limit(1 << 20);
+    assert!(!encoder.size_update_is_due());
+    let mut encoder = Encoder::new(8192);
+    assert_eq!(encoder.table_capacity(), 4096, "before the peer has spoken");
+    encoder.set_peer_limit(1 << 20);
+    assert_eq!(hex(&block(&mut encoder, &[], Indexing::Insert)), "3fe13f");
+    let mut small = Encoder::new(100);
+    assert_eq!(
+        hex(&block(&mut small, &[], Indexing::Insert)),
+        "3f45",
+        "a smaller table of ours is announced"
+    );
+}
+
+#[test]
+fn long_values_are_huffman_coded_if_it_pays() {
+    let mut encoder = Encoder::new(4096);
+    let path = "/a.very.long.package.Service/AMethodWithALongName";
+    let out = block(&mut encoder, &[("x", path)], Indexing::Without);
+    assert!(out.len() < path.len() && out[3] & 0x80 != 0);
+    // Octets whose codes are long: plain is shorter.
+    let value = "\u{1}".repeat(40);
+    let out = block(&mut encoder, &[("x", &value)], Indexing::Without);
+    assert_eq!((out.len(), out[3]), (3 + 1 + 40, 40));
+}
+
+/// Both sides agree on the table after each of many blocks, while the peer's limit keeps changing.
+#[test]
+fn the_decoder_follows_through_size_changes() {
+    let (mut encoder, mut decoder) = (Encoder::new(4096), Decoder::new(4096));
+    let mut section = FieldSection::default();
+    for round in 0..2000u32 {
+        if round % 7 == 0 {
+            for size in [round % 500, round % 4097] {
+                encoder.set_peer_limit(size);
+                decoder.set_max_table_octets(size);
+            }
+        }
+        let (name, value) = (format!("n{}", round % 13), format!("v{}", round % 31));
+        let fields = [(name.as_str(), value.as_str()), (":path", "/x"), (name.as_str(), "fixed")];
+        let out = block(&mut encoder, &fields, Indexing::Insert);
+        decoder.decode(&out, &LIMITS, &mut section).unwrap();
+        let decoded: Vec<_> = section.iter().map(|field| (field.name, field.value)).collect();
+        let sent: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        assert_eq!(decoded, sent);
+        let (ours, theirs) = (encoder.table_octets(), decoder.table_octets());
+        assert_eq!((ours, encoder.table_entries()), (theirs, decoder.table_entries()), "round {round}");
+    }
+}
