@@ -1,1 +1,40 @@
-//! Not written yet.
+//! gRPC you can see through: server and client on an HTTP/2 engine of our own.
+//!
+//! The shapes follow tonic, so that a service written for it compiles after its crate name is changed.
+//!
+//! * [`transport::Server`] serves what generated code ([`include_proto!`], crate `clearway-build`) or
+//!   [`server::GenericService`] describes.
+//! * [`transport::Endpoint`] makes a [`transport::Channel`], which generated clients and [`client::Grpc`] call through.
+//! * [`Status`] says how a call ended, and what happened on the transport if that was why.
+//! * [`observe`] shows every frame of a connection as it goes by.
+//!
+//! Left out so far: TLS, compression, retries by policy, balancing over several addresses, interceptors.
+
+mod cause;
+mod code;
+mod deadline;
+mod error;
+mod framing;
+mod gate;
+mod inbound;
+mod percent;
+mod request;
+mod status;
+mod streaming;
+
+pub mod codec;
+pub mod metadata;
+
+pub use clearway_macros::async_trait;
+pub use code::Code;
+pub use error::Error;
+pub use request::{IntoRequest, IntoStreamingRequest, Request, Response};
+pub use status::Status;
+pub use streaming::Streaming;
+
+/// What happens on a connection, as it happens: every frame, field and stream.
+pub mod observe {
+    pub use clearway_http2::frame::{Flags, FrameHeader, Kind};
+    pub use clearway_http2::hpack::{Field, Name};
+    pub use clearway_http2::{BlockedOn, Direction, Instant, Observer, Trace};
+}

@@ -1,0 +1,69 @@
+//! Codecs: between messages and octets. The shape is tonic's; Protobuf is the default, raw octets serve proxies and tools.
+//!
+//! A [`Decoder`] reads from a [`DecodeBuf`], which hides whether the message still lies in the connection's receive buffer
+//! or has one of its own; `copy_to_bytes` is free only for the second. An [`Encoder`] writes straight into the buffer that
+//! goes to the peer.
+//!
+//! Left out: compression, and codecs chosen by the content-type's suffix.
+
+mod buffer;
+mod octets;
+mod protobuf;
+
+pub use buffer::{DecodeBuf, EncodeBuf};
+pub use octets::{BytesCodec, BytesDecoder, BytesEncoder};
+pub use protobuf::{ProstCodec, ProstDecoder, ProstEncoder};
+
+use crate::Status;
+
+/// How the messages of a method are encoded and decoded, as seen from one side of the call.
+pub trait Codec: Send + Sync + 'static {
+    /// What this side sends.
+    type Encode: Send + 'static;
+    /// What this side receives.
+    type Decode: Send + 'static;
+    /// Encodes the messages of one call.
+    type Encoder: Encoder<Item = Self::Encode, Error = Status> + Send + 'static;
+    /// Decodes the messages of one call.
+    type Decoder: Decoder<Item = Self::Decode, Error = Status> + Send + 'static;
+
+    /// An encoder for one call.
+    fn encoder(&mut self) -> Self::Encoder;
+
+    /// A decoder for one call.
+    fn decoder(&mut self) -> Self::Decoder;
+}
+
+/// Turns messages into octets.
+pub trait Encoder {
+    /// The message.
+    type Item;
+    /// What can go wrong; [`Status`] for use in calls.
+    type Error: From<std::io::Error>;
+
+    /// Appends the message's octets to `dst`.
+    ///
+    /// # Errors
+    /// The call ends with the status given.
+    fn encode(&mut self, item: Self::Item, dst: &mut EncodeBuf<'_>) -> Result<(), Self::Error>;
+
+    /// How many octets the message will take, if that is cheap to say; it decides where they are encoded into.
+    fn size_hint(&self, item: &Self::Item) -> Option<usize> {
+        let _ = item;
+        None
+    }
+}
+
+/// Turns octets into messages.
+pub trait Decoder {
+    /// The message.
+    type Item;
+    /// What can go wrong; [`Status`] for use in calls.
+    type Error: From<std::io::Error>;
+
+    /// Reads one message, which is all that `src` holds. `None` counts as an empty read and is an error of the call.
+    ///
+    /// # Errors
+    /// The call ends with the status given.
+    fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Self::Error>;
+}

@@ -1,0 +1,232 @@
+//! Length-prefixed messages (gRPC over HTTP/2, "Length-Prefixed-Message"): one octet of flag, four of length, the message.
+//!
+//! The bounds of DATA frames mean nothing here: a message may span frames, and a frame may hold many messages and end in
+//! the middle of a prefix.
+//!
+//! Invariant: the length prefix is not trusted. It is checked against the limit before anything is allocated, and the
+//! buffer of a message in assembly grows with the octets that arrived.
+
+use bytes::{BufMut as _, Bytes};
+
+use crate::Status;
+use crate::codec::{DecodeBuf, Encoder};
+
+/// Octets of the prefix.
+pub(crate) const PREFIX: usize = 5;
+
+/// What a buffer for a message starts with at most, whatever the prefix promises.
+const FIRST_CAPACITY: usize = 64 * 1024;
+
+/// A prefix that cannot be accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FramingError {
+    /// The flag is neither 0 nor 1.
+    BadFlag(u8),
+    /// The flag says compressed, and no compression was agreed on.
+    Compressed,
+    /// The message is larger than the limit.
+    TooLarge { size: usize, limit: usize },
+}
+
+impl FramingError {
+    /// The status of a call that meets it.
+    pub(crate) fn status(self) -> Status {
+        match self {
+            Self::BadFlag(flag) => Status::internal(format!("message prefix has flag {flag}, want 0 or 1")),
+            Self::Compressed => {
+                Status::internal("message is flagged as compressed, but grpc-encoding names no compression")
+            }
+            Self::TooLarge { size, limit } => Status::resource_exhausted(format!(
+                "received message of {size} bytes exceeds the limit of {limit} (max_decoding_message_size)"
+            )),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// In the prefix; so many octets of it are here.
+    Prefix { octets: [u8; PREFIX], filled: usize },
+    /// In the message.
+    Body { size: usize, buffer: Vec<u8> },
+}
+
+const START: State = State::Prefix { octets: [0; PREFIX], filled: 0 };
+
+/// Takes messages out of one direction of a call.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    state: State,
+    limit: usize,
+}
+
+impl Assembler {
+    /// `limit` is the largest message accepted, in octets.
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { state: START, limit }
+    }
+
+    /// True between two messages: here the stream may end.
+    pub(crate) const fn at_boundary(&self) -> bool {
+        matches!(self.state, State::Prefix { filled: 0, .. })
+    }
+
+    /// How many octets the message in assembly still lacks; zero when its size is not known yet.
+    pub(crate) fn lacking(&self) -> usize {
+        match &self.state {
+            State::Prefix { .. } => 0,
+            State::Body { size, buffer } => size.saturating_sub(buffer.len()),
+        }
+    }
+
+    /// Takes octets from the front of `input`, and gives out a message once one is whole. Call it again until it gives
+    /// none.
+    pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<DecodeBuf<'a>>, FramingError> {
+        if let State::Prefix { octets, filled } = &mut self.state {
+            let mut prefix = *octets;
+            let missing = PREFIX.saturating_sub(*filled);
+            let (head, rest) = input.split_at_checked(missing).unwrap_or((*input, &[]));
+            if let Some(place) = prefix.get_mut(*filled..).and_then(|place| place.get_mut(..head.len())) {
+                place.copy_from_slice(head);
+            }
+            *input = rest;
+            if head.len() < missing {
+                *filled = filled.saturating_add(head.len());
+                *octets = prefix;
+                return Ok(None);
+            }
+            let size = self.check(prefix)?;
+            if let Some((message, rest)) = input.split_at_checked(size) {
+                // It lies whole in the input: no copy.
+                *input = rest;
+                self.state = START;
+                return Ok(Some(DecodeBuf::borrowed(message)));
+            }
+            let buffer = Vec::with_capacity(size.min(FIRST_CAPACITY.max(input.len())));
+            self.state = State::Body { size, buffer };
+        }
+        let State::Body { size, buffer } = &mut self.state else { return Ok(None) };
+        let missing = size.saturating_sub(buffer.len());
+        let (head, rest) = input.split_at_checked(missing).unwrap_or((*input, &[]));
+        buffer.extend_from_slice(head);
+        *input = rest;
+        if head.len() < missing {
+            return Ok(None);
+        }
+        let message = Bytes::from(core::mem::take(buffer));
+        self.state = START;
+        Ok(Some(DecodeBuf::owned(message)))
+    }
+
+    fn check(&self, prefix: [u8; PREFIX]) -> Result<usize, FramingError> {
+        let [flag, length @ ..] = prefix;
+        match flag {
+            0 => {}
+            1 => return Err(FramingError::Compressed),
+            flag => return Err(FramingError::BadFlag(flag)),
+        }
+        let size = u32::from_be_bytes(length) as usize;
+        if size > self.limit { Err(FramingError::TooLarge { size, limit: self.limit }) } else { Ok(size) }
+    }
+}
+
+/// Appends a message with its prefix to `out`. With an error `out` is as it was.
+pub(crate) fn encode<E>(encoder: &mut E, item: E::Item, limit: usize, out: &mut Vec<u8>) -> Result<(), Status>
+where
+    E: Encoder<Error = Status>,
+{
+    let start = out.len();
+    out.extend_from_slice(&[0; PREFIX]);
+    let result = encoder.encode(item, &mut (&mut *out).limit(usize::MAX));
+    let verdict = result.and_then(|()| seal(start, limit, out));
+    if verdict.is_err() {
+        out.truncate(start);
+    }
+    verdict
+}
+
+/// Writes the prefix of the message that begins at `start`.
+fn seal(start: usize, limit: usize, out: &mut [u8]) -> Result<(), Status> {
+    let size = out.len().saturating_sub(start).saturating_sub(PREFIX);
+    let fits = u32::try_from(size).ok().filter(|_| size <= limit);
+    let Some(length) = fits else {
+        let limit = limit.min(u32::MAX as usize);
+        return Err(Status::resource_exhausted(format!(
+            "message to send of {size} bytes exceeds the limit of {limit} (max_encoding_message_size)"
+        )));
+    };
+    if let Some(place) = out.get_mut(start.saturating_add(1)..start.saturating_add(PREFIX)) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+    Ok(())
+}
+
+/// How many octets a message will take with its prefix, as far as its encoder can say.
+pub(crate) fn expected<E: Encoder>(encoder: &E, item: &E::Item) -> usize {
+    encoder.size_hint(item).unwrap_or(0).saturating_add(PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::BytesEncoder;
+    use proptest::prelude::*;
+
+    fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for message in messages {
+            encode(&mut BytesEncoder, Bytes::copy_from_slice(message), usize::MAX, &mut out).unwrap();
+        }
+        out
+    }
+
+    fn take_all(assembler: &mut Assembler, mut input: &[u8]) -> Result<Vec<Vec<u8>>, FramingError> {
+        let mut messages = Vec::new();
+        while let Some(message) = assembler.next(&mut input)? {
+            messages.push(message.into_bytes().to_vec());
+        }
+        assert!(input.is_empty());
+        Ok(messages)
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_cut(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..6),
+            step in 1usize..50,
+        ) {
+            let wire = framed(&messages);
+            let mut assembler = Assembler::new(1000);
+            let mut seen = Vec::new();
+            for piece in wire.chunks(step) {
+                seen.extend(take_all(&mut assembler, piece).unwrap());
+            }
+            prop_assert!(assembler.at_boundary());
+            prop_assert_eq!(seen, messages);
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_judged_before_anything_is_allocated() {
+        let judge = |prefix: [u8; 5]| take_all(&mut Assembler::new(100), &prefix).err();
+        assert_eq!(judge([0, 0, 0, 0, 101]), Some(FramingError::TooLarge { size: 101, limit: 100 }));
+        assert_eq!(judge([0, 255, 255, 255, 255]).unwrap().status().code(), crate::Code::ResourceExhausted);
+        assert_eq!(judge([2, 0, 0, 0, 0]), Some(FramingError::BadFlag(2)));
+        assert_eq!(judge([1, 0, 0, 0, 0]), Some(FramingError::Compressed));
+        let mut assembler = Assembler::new(usize::MAX);
+        assert_eq!(take_all(&mut assembler, &[0, 255, 255, 255, 255, 7]), Ok(vec![]));
+        assert_eq!(assembler.lacking(), u32::MAX as usize - 1);
+        assert!(
+            matches!(&assembler.state, State::Body { buffer, .. } if buffer.capacity() <= FIRST_CAPACITY)
+        );
+        assert!(!assembler.at_boundary());
+    }
+
+    #[test]
+    fn a_message_above_the_send_limit_leaves_no_trace() {
+        let mut out = b"before".to_vec();
+        let status = encode(&mut BytesEncoder, Bytes::from_static(b"12345"), 4, &mut out).unwrap_err();
+        assert_eq!((status.code(), &out[..]), (crate::Code::ResourceExhausted, &b"before"[..]));
+        assert!(status.message().contains("max_encoding_message_size"), "{status}");
+    }
+}

@@ -1,0 +1,363 @@
+//! One direction of a call between the task that owns the connection, which fills it, and the task that reads it.
+//!
+//! The connection delivers whole messages; the reader takes them and gives their credit back when it does, which is what
+//! slows down a peer that sends faster than we read. A reader that waits while a message is being put together says so
+//! once, and the connection then asks for the credit the rest of it needs.
+//!
+//! Invariant: between [`Inbound::deliver`] and the reader taking a message (or giving up), its octets are held against
+//! the stream's window; each is released exactly once.
+
+use core::task::{Context, Poll, Waker};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use clearway_http2::StreamKey;
+
+use crate::Status;
+use crate::framing::PREFIX;
+use crate::metadata::MetadataMap;
+
+/// Credit that is not given back at once is given back when this much has come together.
+const RELEASE_AT: usize = 16 * 1024;
+
+/// What a reader asks of the connection's task.
+pub(crate) trait StreamOps: Send + Sync {
+    /// The reader consumed so many octets.
+    fn release(&self, stream: StreamKey, octets: usize);
+    /// The reader waits for the message that is being put together.
+    fn want(&self, stream: StreamKey);
+    /// The reader is gone. On the client that cancels the call; on the server the rest of the request is dropped.
+    fn abandon(&self, stream: StreamKey);
+}
+
+/// When the reader is woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WakeAt {
+    /// At the end of the call only; the connection consumes the messages in the reader's stead.
+    End,
+    /// At the head, at each message and at the end.
+    Each,
+}
+
+/// How this direction ended: with trailers, or with a status other than OK.
+pub(crate) type End = Result<MetadataMap, Status>;
+
+struct State {
+    stream: Option<StreamKey>,
+    head: Option<MetadataMap>,
+    messages: VecDeque<Bytes>,
+    end: Option<End>,
+    /// A message is being put together; the reader, if it waits, must ask for it.
+    assembling: bool,
+    reader_waits: bool,
+    abandoned: bool,
+    /// Octets taken and not given back yet.
+    owed: usize,
+    waker: Option<Waker>,
+}
+
+/// One direction of a call.
+pub(crate) struct Inbound {
+    state: Mutex<State>,
+    wake_at: WakeAt,
+    ops: Arc<dyn StreamOps>,
+}
+
+/// Everything a unary call brought.
+pub(crate) struct Whole {
+    pub(crate) head: Option<MetadataMap>,
+    pub(crate) messages: VecDeque<Bytes>,
+    pub(crate) end: End,
+}
+
+impl Inbound {
+    pub(crate) fn new(stream: Option<StreamKey>, wake_at: WakeAt, ops: Arc<dyn StreamOps>) -> Self {
+        let state = State {
+            stream,
+            head: None,
+            messages: VecDeque::new(),
+            end: None,
+            assembling: false,
+            reader_waits: false,
+            abandoned: false,
+            owed: 0,
+            waker: None,
+        };
+        Self { state: Mutex::new(state), wake_at, ops }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        // Nothing in `act` runs code of the user's, so a panic cannot leave the state half-changed.
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    // The connection's side.
+
+    /// The call got its stream. False if the reader has given up: then nothing should be sent.
+    pub(crate) fn opened(&self, stream: StreamKey) -> bool {
+        self.with(|state| {
+            state.stream = Some(stream);
+            !state.abandoned
+        })
+    }
+
+    /// True once the reader has given up.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.with(|state| state.abandoned)
+    }
+
+    pub(crate) const fn wake_at(&self) -> WakeAt {
+        self.wake_at
+    }
+
+    /// The head of the response. The waker given back is to be woken after the turn.
+    pub(crate) fn deliver_head(&self, head: MetadataMap) -> Option<Waker> {
+        self.with(|state| {
+            state.head = Some(head);
+            self.waker(state)
+        })
+    }
+
+    /// A whole message. The outer `None` says that nobody will read it: its credit is the caller's to give back.
+    pub(crate) fn deliver(&self, message: Bytes) -> Option<Option<Waker>> {
+        self.with(|state| {
+            state.assembling = false;
+            if state.abandoned {
+                return None;
+            }
+            state.messages.push_back(message);
+            Some(self.waker(state))
+        })
+    }
+
+    /// A message has begun that is not whole yet. True if the reader waits for it right now.
+    pub(crate) fn assembling(&self) -> bool {
+        self.with(|state| {
+            state.assembling = true;
+            state.reader_waits || self.wake_at == WakeAt::End
+        })
+    }
+
+    /// This direction is over; the first end counts.
+    pub(crate) fn end(&self, end: End) -> Option<Waker> {
+        self.with(|state| {
+            state.end.get_or_insert(end);
+            state.reader_waits = false;
+            state.waker.take()
+        })
+    }
+
+    fn waker(&self, state: &mut State) -> Option<Waker> {
+        match self.wake_at {
+            WakeAt::End => None,
+            WakeAt::Each => {
+                state.reader_waits = false;
+                state.waker.take()
+            }
+        }
+    }
+
+    // The reader's side.
+
+    /// The head, or the status of a call that ended without one.
+    pub(crate) fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<MetadataMap, Status>> {
+        self.with(|state| match (state.head.take(), &state.end) {
+            (Some(head), _) => Poll::Ready(Ok(head)),
+            (None, Some(Ok(_))) => Poll::Ready(Ok(MetadataMap::new())),
+            (None, Some(Err(status))) => Poll::Ready(Err(status.clone())),
+            (None, None) => {
+                register(&mut state.waker, cx);
+                Poll::Pending
+            }
+        })
+    }
+
+    /// The whole of a unary call.
+    pub(crate) fn poll_whole(&self, cx: &Context<'_>) -> Poll<Whole> {
+        self.with(|state| match state.end.take() {
+            Some(end) => {
+                let (head, messages) = (state.head.take(), core::mem::take(&mut state.messages));
+                // Nothing is left to cancel.
+                state.end = Some(Ok(MetadataMap::new()));
+                Poll::Ready(Whole { head, messages, end })
+            }
+            None => {
+                register(&mut state.waker, cx);
+                Poll::Pending
+            }
+        })
+    }
+
+    /// The next message, or the end.
+    pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Result<Bytes, End>> {
+        let (poll, release, want) = self.with(|state| {
+            if let Some(message) = state.messages.pop_front() {
+                state.owed = state.owed.saturating_add(message.len()).saturating_add(PREFIX);
+                let release = if state.owed >= RELEASE_AT { core::mem::take(&mut state.owed) } else { 0 };
+                return (Poll::Ready(Ok(message)), state.stream.zip(Some(release)), None);
+            }
+            if let Some(end) = &state.end {
+                return (Poll::Ready(Err(end.clone())), None, None);
+            }
+            register(&mut state.waker, cx);
+            let want = (state.assembling && !state.reader_waits).then_some(state.stream).flatten();
+            state.reader_waits = true;
+            let release = core::mem::take(&mut state.owed);
+            (Poll::Pending, state.stream.zip(Some(release)), want)
+        });
+        if let Some((stream, octets)) = release
+            && octets > 0
+        {
+            self.ops.release(stream, octets);
+        }
+        if let Some(stream) = want {
+            self.ops.want(stream);
+        }
+        poll
+    }
+
+    /// The reader gives up.
+    pub(crate) fn abandon(&self) {
+        let stream = self.with(|state| {
+            state.abandoned = true;
+            state.waker = None;
+            let held: usize =
+                state.messages.drain(..).map(|message| message.len().saturating_add(PREFIX)).sum();
+            state.owed = state.owed.saturating_add(held);
+            let owed = core::mem::take(&mut state.owed);
+            if state.end.is_some() { None } else { state.stream.zip(Some(owed)) }
+        });
+        if let Some((stream, owed)) = stream {
+            if owed > 0 {
+                self.ops.release(stream, owed);
+            }
+            self.ops.abandon(stream);
+        }
+    }
+}
+
+fn register(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    match waker {
+        Some(old) => old.clone_from(cx.waker()),
+        None => *waker = Some(cx.waker().clone()),
+    }
+}
+
+/// The reader's handle: giving it up gives up the call (client) or the rest of the request (server).
+pub(crate) struct Reader(Arc<Inbound>);
+
+impl Reader {
+    pub(crate) const fn new(inbound: Arc<Inbound>) -> Self {
+        Self(inbound)
+    }
+}
+
+impl core::ops::Deref for Reader {
+    type Target = Inbound;
+
+    fn deref(&self) -> &Inbound {
+        &self.0
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Log(Mutex<Vec<String>>);
+
+    impl StreamOps for Log {
+        fn release(&self, _: StreamKey, octets: usize) {
+            self.0.lock().unwrap().push(format!("release {octets}"));
+        }
+        fn want(&self, _: StreamKey) {
+            self.0.lock().unwrap().push("want".to_owned());
+        }
+        fn abandon(&self, _: StreamKey) {
+            self.0.lock().unwrap().push("abandon".to_owned());
+        }
+    }
+
+    /// A key from an engine, the only place that makes them.
+    fn key() -> StreamKey {
+        use clearway_http2::hpack::{HeaderField, Indexing};
+        let now = clearway_http2::Instant::ZERO;
+        let mut connection = clearway_http2::Connection::client(clearway_http2::Config::default(), now);
+        let field = |name: &'static str, value: &'static str| HeaderField {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+            indexing: Indexing::Without,
+        };
+        let request = [field(":method", "POST"), field(":scheme", "http"), field(":path", "/")];
+        connection.tx(now).open(request, true).unwrap()
+    }
+
+    fn fresh(wake_at: WakeAt) -> (Arc<Log>, Arc<Inbound>) {
+        let log = Arc::new(Log::default());
+        let ops: Arc<dyn StreamOps> = Arc::<Log>::clone(&log);
+        (log, Arc::new(Inbound::new(Some(key()), wake_at, ops)))
+    }
+
+    fn taken(log: &Log) -> Vec<String> {
+        core::mem::take(&mut log.0.lock().unwrap())
+    }
+
+    #[test]
+    fn credit_goes_back_when_the_reader_waits_or_enough_has_come_together() {
+        let (log, inbound) = fresh(WakeAt::Each);
+        let cx = Context::from_waker(Waker::noop());
+        assert!(inbound.deliver(Bytes::from_static(b"abc")).is_some());
+        assert!(inbound.deliver(Bytes::from(vec![0; RELEASE_AT])).is_some());
+        assert!(inbound.poll_message(&cx).is_ready());
+        assert!(taken(&log).is_empty(), "a little credit waits");
+        assert!(inbound.poll_message(&cx).is_ready());
+        assert_eq!(taken(&log), [format!("release {}", 3 + RELEASE_AT + 2 * PREFIX)]);
+        assert!(inbound.deliver(Bytes::from_static(b"abc")).is_some());
+        assert!(inbound.poll_message(&cx).is_ready());
+        assert!(inbound.poll_message(&cx).is_pending());
+        assert_eq!(taken(&log), ["release 8"]);
+    }
+
+    #[test]
+    fn a_reader_that_waits_asks_for_the_message_in_assembly_once() {
+        let (log, inbound) = fresh(WakeAt::Each);
+        let cx = Context::from_waker(Waker::noop());
+        assert!(!inbound.assembling(), "nobody waits yet");
+        assert!(inbound.poll_message(&cx).is_pending());
+        assert!(inbound.poll_message(&cx).is_pending());
+        assert_eq!(taken(&log), ["want"]);
+        assert!(inbound.assembling(), "now somebody does");
+        assert!(inbound.deliver(Bytes::new()).is_some_and(|waker| waker.is_some()));
+    }
+
+    #[test]
+    fn a_reader_that_gives_up_releases_what_it_held() {
+        let (log, inbound) = fresh(WakeAt::Each);
+        assert!(inbound.deliver(Bytes::from_static(b"abc")).is_some());
+        drop(Reader::new(Arc::clone(&inbound)));
+        assert_eq!(taken(&log), ["release 8", "abandon"]);
+        assert!(inbound.deliver(Bytes::new()).is_none() && inbound.is_abandoned());
+    }
+
+    #[test]
+    fn after_the_end_there_is_nothing_to_give_up() {
+        let (log, inbound) = fresh(WakeAt::End);
+        let cx = Context::from_waker(Waker::noop());
+        assert!(inbound.poll_whole(&cx).is_pending());
+        assert_eq!(inbound.deliver_head(MetadataMap::new()).is_some(), false, "only the end wakes");
+        assert_eq!(inbound.deliver(Bytes::from_static(b"m")).map(|waker| waker.is_some()), Some(false));
+        assert!(inbound.end(Ok(MetadataMap::new())).is_some());
+        let Poll::Ready(whole) = inbound.poll_whole(&cx) else { panic!("it has ended") };
+        assert!(whole.head.is_some() && whole.messages.len() == 1 && whole.end.is_ok());
+        drop(Reader::new(inbound));
+        assert!(taken(&log).is_empty());
+    }
+}

@@ -1,0 +1,255 @@
+//! [`Request`] and [`Response`]: a message (or a stream of them) with its metadata.
+
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use clearway_transport::PeerAddr;
+use futures_core::Stream;
+use http::Extensions;
+use tokio::time::Instant;
+
+use crate::metadata::MetadataMap;
+
+/// A message, or a stream of messages, on its way to a handler, with its metadata.
+#[derive(Debug)]
+pub struct Request<T> {
+    metadata: MetadataMap,
+    message: T,
+    context: Context,
+}
+
+/// What belongs to a request beside metadata and message.
+#[derive(Debug, Default)]
+pub(crate) struct Context {
+    pub(crate) deadline: Deadline,
+    pub(crate) peer: Option<PeerAddr>,
+    pub(crate) extensions: Extensions,
+}
+
+/// When a call must be over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// Never.
+    #[default]
+    None,
+    /// So long after it was started (client).
+    After(Duration),
+    /// At this instant (server).
+    At(Instant),
+}
+
+impl<T> Request<T> {
+    /// A request without metadata.
+    pub fn new(message: T) -> Self {
+        Self { metadata: MetadataMap::new(), message, context: Context::default() }
+    }
+
+    pub(crate) fn received(metadata: MetadataMap, message: T, context: Context) -> Self {
+        Self { metadata, message, context }
+    }
+
+    /// The message.
+    pub fn get_ref(&self) -> &T {
+        &self.message
+    }
+
+    /// The message, to change.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.message
+    }
+
+    /// The message, without the rest.
+    pub fn into_inner(self) -> T {
+        self.message
+    }
+
+    /// The metadata.
+    pub fn metadata(&self) -> &MetadataMap {
+        &self.metadata
+    }
+
+    /// The metadata, to change.
+    pub fn metadata_mut(&mut self) -> &mut MetadataMap {
+        &mut self.metadata
+    }
+
+    /// Takes the request apart. Its deadline and its peer stay behind.
+    pub fn into_parts(self) -> (MetadataMap, Extensions, T) {
+        (self.metadata, self.context.extensions, self.message)
+    }
+
+    /// A request from its parts.
+    pub fn from_parts(metadata: MetadataMap, extensions: Extensions, message: T) -> Self {
+        Self { metadata, message, context: Context { extensions, ..Context::default() } }
+    }
+
+    pub(crate) fn split(self) -> (MetadataMap, Context, T) {
+        (self.metadata, self.context, self.message)
+    }
+
+    /// The same request with another message.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Request<U> {
+        Request { metadata: self.metadata, message: change(self.message), context: self.context }
+    }
+
+    /// Client: the call ends with DEADLINE_EXCEEDED when it has taken so long, waiting for a connection included. The time
+    /// left is sent as `grpc-timeout`.
+    ///
+    /// Default: none; the smaller of this and the channel's own timeout counts.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.context.deadline = Deadline::After(timeout);
+    }
+
+    /// Server: when the call must be over, if the client set a deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.context.deadline {
+            Deadline::At(at) => Some(at),
+            Deadline::None | Deadline::After(_) => None,
+        }
+    }
+
+    /// Server: the address of the client, if it came over TCP.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        match self.context.peer {
+            Some(PeerAddr::Tcp(address)) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// Server: who is at the other end.
+    pub fn peer(&self) -> Option<&PeerAddr> {
+        self.context.peer.as_ref()
+    }
+
+    /// Values of any types that travel with the request inside this program.
+    pub fn extensions(&self) -> &Extensions {
+        &self.context.extensions
+    }
+
+    /// The same, to change.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.context.extensions
+    }
+}
+
+/// A message, or a stream of messages, on its way back to the caller, with its metadata.
+#[derive(Debug)]
+pub struct Response<T> {
+    metadata: MetadataMap,
+    message: T,
+    extensions: Extensions,
+}
+
+impl<T> Response<T> {
+    /// A response without metadata.
+    pub fn new(message: T) -> Self {
+        Self::received(MetadataMap::new(), message)
+    }
+
+    pub(crate) fn received(metadata: MetadataMap, message: T) -> Self {
+        Self { metadata, message, extensions: Extensions::new() }
+    }
+
+    /// The message.
+    pub fn get_ref(&self) -> &T {
+        &self.message
+    }
+
+    /// The message, to change.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.message
+    }
+
+    /// The message, without the rest.
+    pub fn into_inner(self) -> T {
+        self.message
+    }
+
+    /// The metadata. For a unary or client-streaming call it holds the trailers, too.
+    pub fn metadata(&self) -> &MetadataMap {
+        &self.metadata
+    }
+
+    /// The metadata, to change.
+    pub fn metadata_mut(&mut self) -> &mut MetadataMap {
+        &mut self.metadata
+    }
+
+    /// Takes the response apart.
+    pub fn into_parts(self) -> (MetadataMap, T, Extensions) {
+        (self.metadata, self.message, self.extensions)
+    }
+
+    /// A response from its parts.
+    pub fn from_parts(metadata: MetadataMap, message: T, extensions: Extensions) -> Self {
+        Self { metadata, message, extensions }
+    }
+
+    /// The same response with another message.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Response<U> {
+        Response { metadata: self.metadata, message: change(self.message), extensions: self.extensions }
+    }
+
+    /// Values of any types that travel with the response inside this program.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The same, to change.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
+    }
+}
+
+impl<T> From<T> for Response<T> {
+    fn from(message: T) -> Self {
+        Self::new(message)
+    }
+}
+
+/// A message, or a request around one.
+pub trait IntoRequest<T> {
+    /// The request.
+    fn into_request(self) -> Request<T>;
+}
+
+impl<T> IntoRequest<T> for T {
+    fn into_request(self) -> Request<T> {
+        Request::new(self)
+    }
+}
+
+impl<T> IntoRequest<T> for Request<T> {
+    fn into_request(self) -> Self {
+        self
+    }
+}
+
+/// A stream of messages, or a request around one.
+pub trait IntoStreamingRequest {
+    /// The stream.
+    type Stream: Stream<Item = Self::Message> + Send + 'static;
+    /// What it is a stream of.
+    type Message;
+
+    /// The request.
+    fn into_streaming_request(self) -> Request<Self::Stream>;
+}
+
+impl<S: Stream + Send + 'static> IntoStreamingRequest for S {
+    type Stream = S;
+    type Message = S::Item;
+
+    fn into_streaming_request(self) -> Request<S> {
+        Request::new(self)
+    }
+}
+
+impl<S: Stream + Send + 'static> IntoStreamingRequest for Request<S> {
+    type Stream = S;
+    type Message = S::Item;
+
+    fn into_streaming_request(self) -> Self {
+        self
+    }
+}
