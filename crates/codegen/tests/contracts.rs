@@ -1,0 +1,167 @@
+//! The files in `proto/` compared with what their owners published: names, numbers and types.
+//!
+//! The published descriptors are those that the Go module `google.golang.org/grpc` carries inside its generated code.
+//! The module is looked for in Go's module cache, or where `CLEARWAY_GRPC_GO` says; without it the test prints a notice
+//! and passes. Of any version but the one `cargo xtask peers` fetches, what is new is no error.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use prost::Message;
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, ServiceDescriptorProto};
+
+/// Our files and the Go files that carry the same.
+const FILES: [(&str, &str); 3] = [
+    ("grpc/testing/empty.proto", "interop/grpc_testing/empty.pb.go"),
+    ("grpc/testing/messages.proto", "interop/grpc_testing/messages.pb.go"),
+    ("grpc/testing/test.proto", "interop/grpc_testing/test.pb.go"),
+];
+
+/// The version our files were compared with to the last field.
+const VERSION: &str = "grpc@v1.83.1";
+
+/// That version if it is there, otherwise the newest `google.golang.org/grpc` in the module cache.
+fn published() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("CLEARWAY_GRPC_GO") {
+        return Some(path.into());
+    }
+    let output = Command::new("go").args(["env", "GOMODCACHE"]).output().ok()?;
+    let cache = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()).join("google.golang.org");
+    let modules = fs::read_dir(cache).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let version = |path: &PathBuf| -> Option<Vec<u32>> {
+        let version = path.file_name()?.to_str()?.strip_prefix("grpc@v")?;
+        version.split('.').map(|number| number.parse().ok()).collect()
+    };
+    modules.filter(|path| version(path).is_some()).max_by_key(|path| (path.ends_with(VERSION), version(path)))
+}
+
+/// The descriptor in a file that protoc-gen-go wrote: `const file_.._rawDesc = "" + "..." + "..."`.
+fn descriptor(go: &Path) -> FileDescriptorProto {
+    let text = fs::read_to_string(go).unwrap();
+    let (_, literal) = text.split_once("_rawDesc = \"\" +\n").unwrap();
+    let lines = literal.lines().map(str::trim).map(|line| line.strip_suffix(" +").unwrap_or(line));
+    let parts = lines.map_while(|line| line.strip_prefix('"')?.strip_suffix('"'));
+    let bytes: Vec<u8> = parts.flat_map(unescape).collect();
+    FileDescriptorProto::decode(&*bytes).unwrap()
+}
+
+/// The octets of an interpreted Go string literal.
+fn unescape(literal: &str) -> Vec<u8> {
+    let mut bytes = literal.bytes();
+    let mut out = Vec::new();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'\\' => match bytes.next().unwrap() {
+                b'a' => 0x07,
+                b'b' => 0x08,
+                b'f' => 0x0c,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                b'v' => 0x0b,
+                b'x' => {
+                    let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
+                    u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+                }
+                same @ (b'\\' | b'"') => same,
+                other => panic!("escape \\{} is not known", other as char),
+            },
+            plain => plain,
+        });
+    }
+    out
+}
+
+/// Everything of a message that the wire, JSON or a generated name depends on.
+fn message(prefix: &str, message: &DescriptorProto, out: &mut BTreeMap<String, String>) {
+    let name = format!("{prefix}.{}", message.name());
+    let oneof = |index: i32| message.oneof_decl[usize::try_from(index).unwrap()].name().to_owned();
+    let mut fields: Vec<String> = message
+        .field
+        .iter()
+        .map(|field| {
+            let (kind, label) = (field.r#type(), field.label());
+            let oneof = field.oneof_index.map(oneof);
+            let (number, name, ty) = (field.number(), field.name(), field.type_name());
+            format!(
+                "{number} {name} {kind:?} {label:?} {ty} {oneof:?} {} {:?}",
+                field.json_name(),
+                field.proto3_optional
+            )
+        })
+        .collect();
+    fields.sort();
+    out.insert(name.clone(), fields.join("\n"));
+    message.nested_type.iter().for_each(|nested| self::message(&name, nested, out));
+    message.enum_type.iter().for_each(|nested| enumeration(&name, nested, out));
+}
+
+fn enumeration(prefix: &str, of: &EnumDescriptorProto, out: &mut BTreeMap<String, String>) {
+    let values: Vec<String> =
+        of.value.iter().map(|value| format!("{} {}", value.number(), value.name())).collect();
+    out.insert(format!("{prefix}.{}", of.name()), values.join("\n"));
+}
+
+fn service(prefix: &str, of: &ServiceDescriptorProto, out: &mut BTreeMap<String, String>) {
+    let mut methods: Vec<String> = of
+        .method
+        .iter()
+        .map(|method| {
+            let streams = (method.client_streaming(), method.server_streaming());
+            format!("{} {} {} {streams:?}", method.name(), method.input_type(), method.output_type())
+        })
+        .collect();
+    methods.sort();
+    out.insert(format!("{prefix}.{}", of.name()), methods.join("\n"));
+}
+
+/// Each item of a file by its full name.
+fn items(file: &FileDescriptorProto) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::from([("package".to_owned(), format!("{} {}", file.package(), file.syntax()))]);
+    file.message_type.iter().for_each(|of| message(file.package(), of, &mut out));
+    file.enum_type.iter().for_each(|of| enumeration(file.package(), of, &mut out));
+    file.service.iter().for_each(|of| service(file.package(), of, &mut out));
+    out
+}
+
+#[test]
+fn our_files_are_the_published_ones() {
+    let Some(module) = published() else {
+        eprintln!("notice: no google.golang.org/grpc in Go's module cache, proto/ is not compared with it");
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    for (proto, go) in FILES {
+        let ours = protox::compile([proto], [&root]).unwrap().file.pop().unwrap();
+        assert_eq!(ours.name(), proto);
+        let (ours, theirs) = (items(&ours), items(&descriptor(&module.join(go))));
+        for (name, item) in &ours {
+            let published =
+                &theirs.get(name).unwrap_or_else(|| panic!("{name} in {proto} was never published"));
+            if module.ends_with(VERSION) {
+                assert_eq!(&item, published, "{name} in {proto}");
+            }
+            let missing = item.lines().find(|line| !published.lines().any(|published| published == *line));
+            assert_eq!(missing, None, "of {name} in {proto}; published: {published}");
+        }
+    }
+}
+
+/// The comparison itself notices a difference; runs without any published file.
+#[test]
+fn a_different_number_is_noticed() {
+    let file = |number: i32| {
+        let text = format!("syntax = \"proto3\"; package p; message M {{ int32 a = {number}; }}");
+        let file = protox::file::File::from_source("m.proto", &text).unwrap();
+        items(file.file_descriptor_proto())
+    };
+    assert_eq!(file(1), file(1));
+    assert_ne!(file(1), file(2));
+}
+
+#[test]
+fn go_literals_are_read() {
+    assert_eq!(unescape(r#"\n\x1bgrpc\\\"\t\a\v"#), b"\n\x1bgrpc\\\"\t\x07\x0b");
+}
