@@ -1,7 +1,7 @@
 //! From checked descriptors to Rust source: prost-build for messages, [`Services`] for services.
 //!
 //! The result compiles without warnings under any lint table: what prost writes cannot carry an inner `#![allow]` (it is
-//! included in the middle of a module), so each type and each nested module carries its own.
+//! included in the middle of a module), so each item at the top carries its own.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,8 @@ use crate::output::Modules;
 use crate::service::{Clash, ServiceOptions, Services};
 
 /// What prost's output may not be judged for.
-const ALLOW: &str = "#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::nursery)]";
+const ALLOW: &str = "#[allow(dead_code, missing_docs, unreachable_pub, unused_qualifications)]\n\
+                     #[allow(clippy::all, clippy::pedantic, clippy::nursery)]\n";
 
 /// How prost starts the module of a message's nested types.
 const NESTED: &str = "/// Nested message and enum types in ";
@@ -39,7 +40,7 @@ pub(crate) struct Options {
 impl Options {
     /// Messages find prost through `clearway`, so that a crate needs no dependency of its own on it.
     pub(crate) fn new(mut messages: Config) -> Self {
-        messages.prost_path("::clearway::codegen::prost").type_attribute(".", ALLOW);
+        messages.prost_path("::clearway::codegen::prost");
         Self { messages, services: ServiceOptions::default() }
     }
 }
@@ -88,20 +89,21 @@ fn unwanted() -> Module {
 /// Adds what prost cannot be told to add, and puts right the one line it does not indent.
 fn polish(code: &str) -> String {
     let mut out = String::from(HEADER);
-    let mut indent = "";
+    let (mut before, mut indent) = ("", "");
     for line in code.strip_prefix(PROST_HEADER).unwrap_or(code).lines() {
-        let misplaced = line.starts_with("#[prost(prost_path");
-        out.push_str(if misplaced { indent } else { "" });
-        out.push_str(line.trim_end());
-        out.push('\n');
-        if !misplaced {
+        // What is deeper is inside of something that allows it already; so are the modules of services.
+        let item = ["pub struct ", "pub enum ", "impl "].iter().any(|start| line.starts_with(start));
+        if item || before.starts_with(NESTED) {
+            out.push_str(ALLOW);
+        }
+        if line.starts_with("#[prost(prost_path") {
+            out.push_str(indent);
+        } else {
             indent = line.split_once(|letter: char| letter != ' ').map_or("", |(indent, _)| indent);
         }
-        if line.trim_start().starts_with(NESTED) {
-            out.push_str(indent);
-            out.push_str(ALLOW);
-            out.push('\n');
-        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+        before = line;
     }
     out
 }

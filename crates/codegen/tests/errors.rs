@@ -1,5 +1,8 @@
 //! What a person reads when a `.proto` file is wrong: the file as they named it, line and column, and the reason.
 
+// Helpers of tests are tests too, which clippy cannot see here.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,8 @@
 //! The protoc plugin as protoc drives it: a request on standard input, a response on standard output.
 
+// Helpers of tests are tests too, which clippy cannot see here.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -6,7 +6,7 @@ use super::source::Source;
 use super::{CallKind, Model, names};
 
 /// Lints that code we format ourselves, with names others chose, may break.
-const ALLOW: &str = "#![allow(missing_docs, unreachable_pub, unused_qualifications, deprecated)]\n\
+const ALLOW: &str = "#![allow(dead_code, deprecated, missing_docs, unreachable_pub, unused_qualifications)]\n\
                      #![allow(clippy::all, clippy::pedantic, clippy::nursery)]";
 
 /// Writes the client's module.

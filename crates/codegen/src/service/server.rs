@@ -9,7 +9,7 @@ use super::source::Source;
 use super::{CallKind, Model, names};
 
 /// As for the client; a method `sayHello` has an associated type `sayHelloStream`, and a service may have no method.
-const ALLOW: &str = "#![allow(missing_docs, unreachable_pub, unused_qualifications, deprecated)]\n\
+const ALLOW: &str = "#![allow(dead_code, deprecated, missing_docs, unreachable_pub, unused_qualifications)]\n\
                      #![allow(non_camel_case_types, unused_variables)]\n\
                      #![allow(clippy::all, clippy::pedantic, clippy::nursery)]";
 
