@@ -9,6 +9,7 @@
 
 mod accept;
 mod address;
+mod application;
 mod buffers;
 mod cause;
 mod clock;
@@ -19,9 +20,10 @@ mod stream;
 
 pub use accept::{Listener, accept_loop};
 pub use address::{Address, AddressError, PeerAddr};
+pub use application::Application;
 pub use cause::{CloseReason, Closed};
 pub use clock::Clock;
 pub use connect::{ConnectError, ConnectPhase, connect};
-pub use driver::{Application, Driver, DriverConfig};
+pub use driver::{Driver, DriverConfig};
 pub use op_queue::OpQueue;
 pub use stream::{Stream, pair};

@@ -1,8 +1,8 @@
 //! How other tasks reach the task that owns a connection: operations are pushed into a vector that the owner swaps out
 //! whole. Only the first push after the owner went to sleep wakes it.
 //!
-//! Invariant: the waker is present only while the owner sleeps with an empty queue, so a push that finds it is the first.
-//! It is taken under the same lock that guards the operations, which is why no push can be missed.
+//! Invariant: the waker is present only while the owner has seen all there is, so a push (or a request to end) that finds
+//! it is the first. It is taken under the same lock that guards the rest, which is why none can be missed.
 //!
 //! Bounds are the pushers' business: calls count themselves against their channel's limit and streams against their
 //! send gate before they push.
@@ -26,7 +26,18 @@ struct State<Op> {
     ops: Vec<Op>,
     waker: Option<Waker>,
     asked: Asked,
+    /// What the owner knows of `asked`.
+    seen: Asked,
     closed: bool,
+}
+
+impl<Op> State<Op> {
+    fn set_waker(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(old) => old.clone_from(waker),
+            None => self.waker = Some(waker.clone()),
+        }
+    }
 }
 
 /// The queue of operations of one connection.
@@ -37,7 +48,15 @@ pub struct OpQueue<Op> {
 
 impl<Op> Default for OpQueue<Op> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { ops: Vec::new(), waker: None, asked: Asked::GoOn, closed: false }) }
+        Self {
+            state: Mutex::new(State {
+                ops: Vec::new(),
+                waker: None,
+                asked: Asked::GoOn,
+                seen: Asked::GoOn,
+                closed: false,
+            }),
+        }
     }
 }
 
@@ -95,11 +114,9 @@ impl<Op> OpQueue<Op> {
     pub(crate) fn take(&self, into: &mut Vec<Op>, waker: &Waker) -> Asked {
         self.with(|state| {
             core::mem::swap(&mut state.ops, into);
+            state.seen = state.asked;
             if into.is_empty() {
-                match &mut state.waker {
-                    Some(old) => old.clone_from(waker),
-                    None => state.waker = Some(waker.clone()),
-                }
+                state.set_waker(waker);
             } else {
                 state.waker = None;
             }
@@ -107,18 +124,14 @@ impl<Op> OpQueue<Op> {
         })
     }
 
-    /// Puts a waker in place if nothing was pushed since the last [`OpQueue::take`]; false if something was.
+    /// Puts a waker in place if nothing was pushed or asked since the last [`OpQueue::take`]; false if something was.
     pub(crate) fn park(&self, waker: &Waker) -> bool {
         self.with(|state| {
-            if state.ops.is_empty() {
-                match &mut state.waker {
-                    Some(old) => old.clone_from(waker),
-                    None => state.waker = Some(waker.clone()),
-                }
-                true
-            } else {
-                false
+            let nothing_new = state.ops.is_empty() && state.asked == state.seen;
+            if nothing_new {
+                state.set_waker(waker);
             }
+            nothing_new
         })
     }
 
