@@ -139,3 +139,18 @@ fn end(path: Option<&str>) -> Option<Position> {
     let last = text.lines().next_back().unwrap_or_default();
     Some(Position { line: text.lines().count().max(1), column: last.chars().count() + 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cargo is told to watch.
+    #[test]
+    fn every_file_on_disk_is_listed_and_no_built_in_one() {
+        let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/protos");
+        let compiled = compile(&[&protos.join("library.proto")], &[&protos]).unwrap();
+        let expected = ["plain.proto", "shared/paging.proto", "library.proto"].map(|name| protos.join(name));
+        assert_eq!(compiled.read, expected);
+        assert!(compiled.set.file.iter().any(|file| file.name() == "google/protobuf/empty.proto"));
+    }
+}

@@ -57,6 +57,28 @@ fn the_plugin_generates_what_the_build_script_does() {
     );
 }
 
+/// The real protoc, from `PATH` or named by `PROTOC` as other tools do, agrees with protox to the last octet.
+#[test]
+fn protoc_itself_gets_the_same() {
+    let protoc = std::env::var_os("PROTOC").unwrap_or_else(|| "protoc".into());
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin");
+    std::fs::create_dir_all(&out).unwrap();
+    let outcome = Command::new(&protoc)
+        .current_dir(tests().join("protos"))
+        .arg(concat!("--plugin=", env!("CARGO_BIN_EXE_protoc-gen-clearway")))
+        .arg(format!("--clearway_out={}", out.display()))
+        .args(["-I.", "library.proto"])
+        .output();
+    let Ok(output) = outcome else {
+        eprintln!("notice: {} is not there, the plugin is not run by it", protoc.display());
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    let expected = read(tests().join("expected/sample.library.v1.rs"));
+    assert!(read(out.join("sample.library.v1.rs")) == expected, "differs from tests/expected");
+}
+
 #[test]
 fn every_file_asked_for_is_generated() {
     let mut request = request("include_file=mod.rs");
