@@ -25,11 +25,6 @@ pub struct Builder {
     rerun_if_changed: bool,
 }
 
-/// Runs with paths as they were given, for as long as a call lasts.
-fn paths<P: AsRef<Path>>(given: &[P]) -> Vec<&Path> {
-    given.iter().map(AsRef::as_ref).collect()
-}
-
 impl Builder {
     pub(crate) fn new(config: Config) -> Self {
         Self {
@@ -166,7 +161,8 @@ impl Builder {
         protos: &[impl AsRef<Path>],
         includes: &[impl AsRef<Path>],
     ) -> Result<(), Error> {
-        let (protos, includes) = (paths(protos), paths(includes));
+        let protos: Vec<&Path> = protos.iter().map(AsRef::as_ref).collect();
+        let includes: Vec<&Path> = includes.iter().map(AsRef::as_ref).collect();
         if self.rerun_if_changed {
             print_rerun(protos.iter().map(|proto| proto.as_os_str()));
         }
@@ -177,8 +173,7 @@ impl Builder {
         if let Some(path) = &self.descriptor_set {
             write_if_changed(path, &compiled.encoded)?;
         }
-        let in_includes = |error: Error| error.locate(&includes);
-        self.write(compiled.set).map_err(in_includes)
+        self.write(compiled.set).map_err(|error| error.locate(&includes))
     }
 
     /// Generates code for descriptors that something else compiled. They must be complete: every import in the set.

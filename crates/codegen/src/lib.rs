@@ -11,10 +11,10 @@
 //! and in the program `pub mod hello { clearway::include_proto!("hello"); }`, where `hello` is the package named in the
 //! file. [`configure`] has the options. Names and shapes are those of tonic-build.
 //!
-//! How it works: protox parses and checks the files, prost-build writes the messages, and [`service`](Builder::build_client)
-//! code is ours: for each service a module `x_client` with `XClient`, and a module `x_server` with the trait `X` and
-//! `XServer`. Generated code names everything by absolute path (`::clearway::..`), messages included, so a crate needs
-//! `clearway` alone; only well-known types such as `google.protobuf.Timestamp` come from the `prost-types` crate.
+//! How it works: protox parses and checks the files, prost-build writes the messages, and the code of services is ours: for
+//! each one a module `x_client` with `XClient`, and a module `x_server` with the trait `X` and `XServer`. Generated code
+//! names everything by absolute path (`::clearway::..`), messages included, so a crate needs `clearway` alone; only
+//! well-known types such as `google.protobuf.Timestamp` come from the `prost-types` crate.
 //!
 //! Errors say `proto/hello.proto:12:3: what is wrong`.
 //!

@@ -152,6 +152,29 @@ fn our_files_are_the_published_ones() {
     }
 }
 
+/// Each file in `proto/` is well-formed and has Rust that a crate can include.
+#[test]
+fn everything_in_proto_generates() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let mut directories = vec![root.clone()];
+    let mut protos = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { directories.push(path) } else { protos.push(path) }
+        }
+    }
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("contracts");
+    fs::create_dir_all(&out).unwrap();
+    clearway_build::configure()
+        .out_dir(&out)
+        .emit_rerun_if_changed(false)
+        .compile_protos(&protos, &[root])
+        .unwrap();
+    for package in ["bench", "demo", "grpc.testing", "hello", "routeguide"] {
+        assert!(out.join(format!("{package}.rs")).exists(), "{package}");
+    }
+}
+
 /// The comparison itself notices a difference; runs without any published file.
 #[test]
 fn a_different_number_is_noticed() {
