@@ -3,8 +3,10 @@
 use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::address::Address;
 use crate::stream::Stream;
@@ -19,12 +21,21 @@ pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// A Unix socket, whose path is removed again at the end.
-    Unix(UnixListener, std::path::PathBuf),
+    Unix(UnixPath),
+}
+
+/// A listening Unix socket and its place in the file system.
+#[derive(Debug)]
+pub struct UnixPath {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode: by the end the path may be somebody else's.
+    identity: Option<(u64, u64)>,
 }
 
 impl Listener {
-    /// Listens on an address. A Unix path that a dead process left behind is taken over; one that somebody still
-    /// listens on is not.
+    /// Listens on an address. A Unix socket that a dead process left behind is taken over; one that somebody still
+    /// listens on is not, and a file of another kind is never touched.
     ///
     /// # Errors
     /// The system's, when the address is taken or not ours.
@@ -32,12 +43,7 @@ impl Listener {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Address::Host { host, port } => Ok(Self::Tcp(TcpListener::bind((host.as_str(), *port)).await?)),
-            Address::Unix(path) => {
-                if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
-                    std::fs::remove_file(path)?;
-                }
-                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
-            }
+            Address::Unix(path) => UnixPath::bind(path).await.map(Self::Unix),
         }
     }
 
@@ -46,7 +52,7 @@ impl Listener {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(..) => None,
+            Self::Unix(_) => None,
         }
     }
 
@@ -54,6 +60,9 @@ impl Listener {
     ///
     /// # Errors
     /// The system's; [`accept_loop`] knows which of them to sit out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no connection.
     pub async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => {
@@ -62,17 +71,45 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(unix) => Ok(Stream::Unix(unix.listener.accept().await?.0)),
         }
     }
 }
 
-impl Drop for Listener {
+impl UnixPath {
+    async fn bind(path: &Path) -> io::Result<Self> {
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path).await => {
+                std::fs::remove_file(path)?;
+                UnixListener::bind(path)?
+            }
+            bound => bound?,
+        };
+        Ok(Self { listener, path: path.to_owned(), identity: identity(path) })
+    }
+}
+
+impl Drop for UnixPath {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // Nothing can be done about it, and nothing depends on it.
+            let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// True for a socket that nobody listens on. Two processes that find this at the same moment may both take it over; the
+/// later one stays.
+async fn is_left_behind(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    is_socket
+        && UnixStream::connect(path)
+            .await
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Accepts for ever, handing each connection to `serve`.

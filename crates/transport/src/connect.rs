@@ -1,8 +1,12 @@
 //! Connecting, with errors that say which phase failed.
+//!
+//! Left out: trying several addresses at once (RFC 8305), and resolvers other than the system's; both belong to the channel.
 
+use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::net::{TcpStream, UnixStream};
 
@@ -56,38 +60,42 @@ impl std::error::Error for ConnectError {
 /// Connects to an address, trying what a name resolves to in turn.
 ///
 /// # Errors
-/// [`ConnectError`] with the phase; running out of `timeout` is one, of kind `TimedOut`.
+/// [`ConnectError`] with the phase it failed in; running out of `timeout` is one, of kind `TimedOut`.
+///
+/// # Cancel safety
+/// Dropping the future abandons the attempt.
 pub async fn connect(address: &Address, timeout: Duration) -> Result<Stream, ConnectError> {
-    let fail = |phase, source| ConnectError { phase, address: address.clone(), source };
+    let phase = Cell::new(ConnectPhase::Tcp);
     let attempt = async {
         match address {
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await;
-                stream.map(Stream::Unix).map_err(|error| fail(ConnectPhase::Tcp, error))
-            }
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await;
-                stream.and_then(prepared).map_err(|error| fail(ConnectPhase::Tcp, error))
-            }
+            Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            Address::Tcp(address) => TcpStream::connect(address).await.and_then(prepared),
             Address::Host { host, port } => {
-                let addresses = tokio::net::lookup_host((host.as_str(), *port))
-                    .await
-                    .map_err(|error| fail(ConnectPhase::Resolve, error))?;
-                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-                for address in addresses {
-                    match TcpStream::connect(address).await.and_then(prepared) {
-                        Ok(stream) => return Ok(stream),
-                        Err(error) => last = error,
-                    }
-                }
-                Err(fail(ConnectPhase::Tcp, last))
+                phase.set(ConnectPhase::Resolve);
+                let addresses = tokio::net::lookup_host((host.as_str(), *port)).await?;
+                phase.set(ConnectPhase::Tcp);
+                first_of(addresses).await
             }
         }
     };
-    match tokio::time::timeout(timeout, attempt).await {
-        Ok(result) => result,
-        Err(_) => Err(fail(ConnectPhase::Tcp, io::Error::from(io::ErrorKind::TimedOut))),
+    let result = tokio::time::timeout(timeout, attempt).await;
+    result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| ConnectError {
+        phase: phase.get(),
+        address: address.clone(),
+        source,
+    })
+}
+
+/// The first address that answers, one after the other.
+async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Stream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await.and_then(prepared) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
     }
+    Err(last)
 }
 
 fn prepared(stream: TcpStream) -> io::Result<Stream> {

@@ -18,7 +18,7 @@ mod driver;
 mod op_queue;
 mod stream;
 
-pub use accept::{Listener, accept_loop};
+pub use accept::{Listener, UnixPath, accept_loop};
 pub use address::{Address, AddressError, PeerAddr};
 pub use application::Application;
 pub use cause::{CloseReason, Closed};

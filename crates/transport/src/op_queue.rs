@@ -192,6 +192,74 @@ mod tests {
         assert_eq!(queue.push(2), Err(2));
     }
 
+    /// What one step of another thread, or of the owner, does to the queue. Each takes the lock once, so the
+    /// interleavings of these steps are all there are.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Step {
+        Push,
+        Drain,
+        Abort,
+        /// The owner's turn goes on: take, or park.
+        Owner,
+    }
+
+    /// Every order of the steps of three other threads around the owner's take, park, take, park: whenever the owner
+    /// sleeps, it has seen everything or has been woken.
+    #[test]
+    fn no_wakeup_is_lost_in_any_order() {
+        const STEPS: [Step; 4] = [Step::Push, Step::Drain, Step::Abort, Step::Owner];
+        let mut orders = 0;
+        for code in 0..4_usize.pow(8) {
+            let order: Vec<Step> = (0..8).map(|n| STEPS[code / 4_usize.pow(n) % 4]).collect();
+            run(&order);
+            orders += 1;
+        }
+        assert_eq!(orders, 65_536);
+    }
+
+    fn run(order: &[Step]) {
+        let queue = OpQueue::default();
+        let wakes = Arc::new(CountWakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let (mut pushed, mut asked) = (0, Asked::GoOn);
+        let (mut seen_ops, mut seen_asked) = (0, Asked::GoOn);
+        // A sleeping owner knows how often it had been woken when it went to sleep.
+        let (mut awake, mut taken, mut asleep_since) = (true, false, 0);
+        let mut ops = Vec::new();
+        for step in order {
+            match step {
+                Step::Push => {
+                    queue.push(()).unwrap();
+                    pushed += 1;
+                }
+                Step::Drain => {
+                    queue.drain();
+                    asked = asked.max(Asked::Drain);
+                }
+                Step::Abort => {
+                    queue.abort();
+                    asked = Asked::Abort;
+                }
+                Step::Owner if awake && !taken => {
+                    asleep_since = wakes.0.load(Ordering::SeqCst);
+                    seen_asked = queue.take(&mut ops, &waker);
+                    seen_ops += ops.len();
+                    ops.clear();
+                    taken = true;
+                }
+                Step::Owner if awake => {
+                    awake = !queue.park(&waker);
+                    taken = false;
+                }
+                Step::Owner => {}
+            }
+            // A wake during the turn makes the runtime poll again, too.
+            awake |= wakes.0.load(Ordering::SeqCst) > asleep_since;
+            let knows_all = (seen_ops, seen_asked) == (pushed, asked);
+            assert!(awake || knows_all, "asleep and ignorant after {order:?}");
+        }
+    }
+
     #[test]
     fn no_wakeup_is_lost_between_threads() {
         let queue = Arc::new(OpQueue::default());

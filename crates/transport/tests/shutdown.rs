@@ -1,5 +1,7 @@
 //! How connections end: gracefully in two steps, at once, by the peer, and what is still said while they do.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;
@@ -301,4 +303,16 @@ async fn an_answer_by_operation_ends_a_drain() {
     server.push(move |_, tx| answer(tx, stream, 7));
     peer.expect_data(7).await;
     assert!(peer.is_at_end().await);
+}
+
+/// A panic on the connection's task ends the connection, and the application hears of it.
+#[tokio::test(start_paused = true)]
+async fn a_panic_closes_the_connection() {
+    let (ours, theirs) = duplex(64 * 1024);
+    let mut server = serve(ours, Reply::ByOp);
+    let mut peer = Peer::greeted(theirs).await;
+    server.push(|_, _| panic!("on purpose"));
+    assert_eq!(server.event().await, Event::Closed { reason: CloseReason::Aborted, unapplied: 0 });
+    assert!(peer.is_at_end().await);
+    assert!(server.driver.await.is_err_and(|error| error.is_panic()));
 }
