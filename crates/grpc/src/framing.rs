@@ -79,6 +79,15 @@ impl Assembler {
         }
     }
 
+    /// Gives up the message in assembly; says how many octets of it had come, its prefix included. What comes afterwards
+    /// must not be given to [`Assembler::next`].
+    pub(crate) fn abandon(&mut self) -> usize {
+        match core::mem::replace(&mut self.state, START) {
+            State::Prefix { filled, .. } => filled,
+            State::Body { buffer, .. } => buffer.len().saturating_add(PREFIX),
+        }
+    }
+
     /// Takes octets from the front of `input`, and gives out a message once one is whole. Call it again until it gives
     /// none.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<DecodeBuf<'a>>, FramingError> {

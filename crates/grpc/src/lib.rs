@@ -24,6 +24,7 @@ mod streaming;
 
 pub mod codec;
 pub mod metadata;
+pub mod server;
 
 pub use clearway_macros::async_trait;
 pub use code::Code;
@@ -31,6 +32,40 @@ pub use error::Error;
 pub use request::{IntoRequest, IntoStreamingRequest, Request, Response};
 pub use status::Status;
 pub use streaming::Streaming;
+
+/// Servers, channels and the addresses they use.
+pub mod transport {
+    pub use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
+    pub use crate::server::{Router, Server};
+    pub use clearway_transport::{
+        Address, AddressError, CloseReason, ConnectPhase, Listener, PeerAddr, Stream, pair,
+    };
+}
+
+/// Includes the code that `clearway-build` generated for a package: `include_proto!("hello")`.
+#[macro_export]
+macro_rules! include_proto {
+    ($package:tt) => {
+        include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
+    };
+}
+
+/// Includes a file descriptor set that `clearway-build` wrote into the build's output folder.
+#[macro_export]
+macro_rules! include_file_descriptor_set {
+    ($name:tt) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".bin"))
+    };
+}
+
+/// What generated code names. Not for use by hand.
+#[doc(hidden)]
+pub mod codegen {
+    pub use core::future::Future;
+    pub use futures_core::Stream;
+    pub use prost;
+    pub use std::sync::Arc;
+}
 
 /// What happens on a connection, as it happens: every frame, field and stream.
 pub mod observe {

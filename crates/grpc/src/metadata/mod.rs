@@ -18,4 +18,3 @@ pub use value::{
     AsciiMetadataValue, BinaryMetadataValue, InvalidMetadataValue, InvalidMetadataValueBytes, MetadataValue,
     ToStrError,
 };
-pub(crate) use wire::BadBinary;

@@ -1,0 +1,103 @@
+//! Which requests become calls: the rules of gRPC over HTTP/2 for a request's head, and the answer to those that break
+//! one.
+
+use core::time::Duration;
+
+use clearway_http2::{RequestHead, RouteId};
+
+use super::methods::Routes;
+use crate::deadline::parse_timeout;
+use crate::metadata::MetadataMap;
+use crate::{Code, Status};
+
+/// A request that does not become a call: the HTTP status and the gRPC status of the answer.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) http: &'static str,
+    pub(super) status: Status,
+    /// Whether the answer lists the compressions we know.
+    pub(super) lists_encodings: bool,
+}
+
+impl Refusal {
+    fn new(http: &'static str, code: Code, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self { http, status: Status::new(code, message), lists_encodings: false }
+    }
+
+    fn of_call(status: Status) -> Self {
+        Self { http: "200", status, lists_encodings: false }
+    }
+}
+
+/// What the head of a call says.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) route: RouteId,
+    pub(super) metadata: MetadataMap,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Checks the head of a request.
+pub(super) fn admit(routes: &Routes, head: &RequestHead<'_>) -> Result<Admitted, Refusal> {
+    if head.method != b"POST" {
+        let method = String::from_utf8_lossy(head.method).into_owned();
+        return Err(Refusal::new("405", Code::Internal, format!("method {method:?} is not POST")));
+    }
+    if !head.content_type.is_some_and(is_grpc) {
+        let text = match head.content_type {
+            Some(other) => format!("content-type \"{}\" is not application/grpc", other.escape_ascii()),
+            None => "content-type is missing, want application/grpc".to_owned(),
+        };
+        return Err(Refusal::new("415", Code::InvalidArgument, text));
+    }
+    if head.authority_conflict {
+        return Err(Refusal::new("400", Code::Internal, ":authority and host differ, or host is repeated"));
+    }
+    let timeout = match head.grpc_timeout.map(parse_timeout).transpose() {
+        Ok(timeout) => timeout,
+        Err(_) => {
+            let value = head.grpc_timeout.unwrap_or_default().escape_ascii();
+            return Err(Refusal::new("400", Code::Internal, format!("malformed grpc-timeout \"{value}\"")));
+        }
+    };
+    let Ok(metadata) = MetadataMap::of_request(head.fields) else {
+        return Err(Refusal::new("400", Code::Internal, "binary metadata is not base64"));
+    };
+    if head.route == RouteId::NONE {
+        return Err(Refusal::of_call(routes.not_found(head.path)));
+    }
+    if let Some(encoding) = head.grpc_encoding.filter(|encoding| *encoding != b"identity") {
+        let text = format!("grpc-encoding \"{}\" is not supported", encoding.escape_ascii());
+        return Err(Refusal { lists_encodings: true, ..Refusal::of_call(Status::unimplemented(text)) });
+    }
+    if timeout == Some(Duration::ZERO) {
+        return Err(Refusal::of_call(Status::deadline_exceeded(
+            "the deadline had passed when the call arrived",
+        )));
+    }
+    Ok(Admitted { route: head.route, metadata, timeout })
+}
+
+/// `application/grpc`, alone or followed by a codec (`+proto`) or parameters (`;...`).
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    match content_type.strip_prefix(b"application/grpc") {
+        Some([]) | Some([b'+' | b';', ..]) => true,
+        Some(_) | None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_grpc_is_grpc() {
+        for good in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+            assert!(is_grpc(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "application/grpc-web", "application/grpcx", "application/json", "APPLICATION/GRPC "]
+        {
+            assert!(!is_grpc(bad.as_bytes()), "{bad}");
+        }
+    }
+}

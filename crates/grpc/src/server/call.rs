@@ -1,0 +1,102 @@
+//! The calls of one connection, in a table beside the engine's streams.
+//!
+//! Invariant: a call is in the table from its request's head until its handler has ended, or until the answer to it was
+//! given and no handler runs. Calls whose answer went out while their handler still runs are counted apart
+//! ([`Calls::zombies`]), so that resetting calls cannot start more handlers than there may be streams (CVE-2023-44487).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clearway_http2::{RouteId, StreamKey};
+use tokio::task::AbortHandle;
+
+use crate::Request;
+use crate::deadline::Ticket;
+use crate::framing::Assembler;
+use crate::gate::SendGate;
+use crate::inbound::Inbound;
+
+/// Where the messages of a request go.
+pub(super) enum Intake {
+    /// The method takes one: it waits here for the end of the request.
+    One { route: RouteId, head: Request<()>, message: Option<Bytes> },
+    /// To the handler, as they come.
+    Many(Arc<Inbound>),
+    /// Nowhere: the request is complete, or nobody wants the rest.
+    Over,
+}
+
+/// What has been said to the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Said {
+    /// Nothing: a Trailers-Only response is possible.
+    Nothing,
+    /// The head of the response.
+    Head,
+    /// The stream is over on the wire; only the handler is left.
+    All,
+}
+
+/// One call.
+pub(super) struct Call {
+    pub(super) stream: StreamKey,
+    pub(super) intake: Intake,
+    pub(super) assembler: Assembler,
+    /// Octets received for [`Intake::One`] and not released.
+    pub(super) held: usize,
+    /// The engine was asked for the credit of the message in assembly.
+    pub(super) expecting: bool,
+    pub(super) said: Said,
+    pub(super) task: Option<AbortHandle>,
+    pub(super) gate: Option<Arc<SendGate>>,
+    pub(super) deadline: Option<Ticket>,
+}
+
+/// All calls of a connection.
+#[derive(Default)]
+pub(super) struct Calls {
+    slots: Vec<Option<Call>>,
+    zombies: Vec<StreamKey>,
+}
+
+impl Calls {
+    pub(super) fn insert(&mut self, call: Call) {
+        let slot = call.stream.slot();
+        if slot >= self.slots.len() {
+            self.slots.resize_with(slot.saturating_add(1), || None);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(call);
+        }
+    }
+
+    pub(super) fn get(&mut self, stream: StreamKey) -> Option<&mut Call> {
+        self.slots.get_mut(stream.slot())?.as_mut().filter(|call| call.stream == stream)
+    }
+
+    pub(super) fn remove(&mut self, stream: StreamKey) -> Option<Call> {
+        self.get(stream)?;
+        self.slots.get_mut(stream.slot())?.take()
+    }
+
+    /// The handler of a call that was answered still runs.
+    pub(super) fn bury(&mut self, stream: StreamKey) {
+        self.zombies.push(stream);
+    }
+
+    /// A handler has ended.
+    pub(super) fn unbury(&mut self, stream: StreamKey) {
+        if let Some(at) = self.zombies.iter().position(|zombie| *zombie == stream) {
+            self.zombies.swap_remove(at);
+        }
+    }
+
+    /// Handlers that run on although their calls are over.
+    pub(super) fn zombies(&self) -> usize {
+        self.zombies.len()
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Call> {
+        self.slots.drain(..).flatten()
+    }
+}

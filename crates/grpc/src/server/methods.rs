@@ -1,0 +1,185 @@
+//! Methods by path: what services register, and what a connection looks up.
+
+use core::future::Future;
+use core::marker::PhantomData;
+use std::collections::{HashMap, HashSet};
+
+use clearway_http2::RouteId;
+use futures_core::Stream;
+
+use super::streaming::{GiveMany, GiveOne, StreamingFn, StreamingMethod, TakeMany, TakeOne};
+use super::unary::{UnaryFn, UnaryMethod};
+use crate::codec::Codec;
+use crate::{Request, Response, Status, Streaming};
+
+/// The largest message accepted, unless a service says otherwise.
+pub(crate) const MAX_DECODING: usize = 4 * 1024 * 1024;
+
+/// A method, and how its request comes.
+pub(super) enum Method {
+    /// One message in, one out.
+    Unary(Box<dyn UnaryMethod>),
+    /// One message in, a stream out.
+    TakesOne(Box<dyn StreamingMethod>),
+    /// A stream in.
+    TakesMany(Box<dyn StreamingMethod>),
+}
+
+/// A method at its path.
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) decode_limit: usize,
+}
+
+/// All methods of a server.
+#[derive(Default)]
+pub(super) struct Routes {
+    by_path: HashMap<Box<[u8]>, u32>,
+    routes: Vec<Route>,
+    services: HashSet<String>,
+}
+
+impl Routes {
+    pub(super) fn find(&self, path: &[u8]) -> RouteId {
+        self.by_path.get(path).map_or(RouteId::NONE, |index| RouteId(*index))
+    }
+
+    pub(super) fn get(&self, route: RouteId) -> Option<&Route> {
+        self.routes.get(route.0 as usize)
+    }
+
+    /// Why a path leads nowhere (gRPC's status page: UNIMPLEMENTED).
+    pub(super) fn not_found(&self, path: &[u8]) -> Status {
+        let path = String::from_utf8_lossy(path);
+        let Some((service, method)) = path.strip_prefix('/').and_then(|rest| rest.split_once('/')) else {
+            return Status::unimplemented(format!(
+                "malformed method path {path:?}: want /package.Service/Method"
+            ));
+        };
+        if self.services.contains(service) {
+            Status::unimplemented(format!("unknown method {method} of service {service}"))
+        } else {
+            Status::unimplemented(format!("unknown service {service}"))
+        }
+    }
+}
+
+/// Collects the methods of one service.
+pub struct Methods<'a> {
+    routes: &'a mut Routes,
+    service: String,
+    decode_limit: usize,
+    encode_limit: usize,
+}
+
+impl core::fmt::Debug for Methods<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Methods").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Methods<'a> {
+    pub(super) fn of(routes: &'a mut Routes, service: &str) -> Self {
+        routes.services.insert(service.to_owned());
+        Self { routes, service: service.to_owned(), decode_limit: MAX_DECODING, encode_limit: usize::MAX }
+    }
+
+    /// The largest request message accepted, in octets, by the methods added from here on. Default: 4 MiB. A larger one
+    /// ends its call with RESOURCE_EXHAUSTED.
+    pub fn max_decoding_message_size(&mut self, octets: usize) {
+        self.decode_limit = octets;
+    }
+
+    /// The largest response message sent, in octets, by the methods added from here on. Default: no limit. A larger one
+    /// ends its call with RESOURCE_EXHAUSTED.
+    pub fn max_encoding_message_size(&mut self, octets: usize) {
+        self.encode_limit = octets;
+    }
+
+    fn add(&mut self, name: &str, method: Method) {
+        let path = format!("/{}/{name}", self.service).into_bytes().into_boxed_slice();
+        let Ok(index) = u32::try_from(self.routes.routes.len()) else { return };
+        // A path registered again replaces the earlier method, as a service added twice does.
+        self.routes.by_path.insert(path, index);
+        self.routes.routes.push(Route { method, decode_limit: self.decode_limit });
+    }
+
+    /// Adds a unary method.
+    pub fn unary<C, F, Fut>(&mut self, method: &str, codec: C, handler: F)
+    where
+        C: Codec + Clone,
+        F: Fn(Request<C::Decode>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<C::Encode>, Status>> + Send + 'static,
+    {
+        let function = UnaryFn { codec, handler, encode_limit: self.encode_limit };
+        self.add(method, Method::Unary(Box::new(function)));
+    }
+
+    /// Adds a method that answers one message with a stream.
+    pub fn server_streaming<C, F, Fut, S>(&mut self, method: &str, codec: C, handler: F)
+    where
+        C: Codec + Clone,
+        F: Fn(Request<C::Decode>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<S>, Status>> + Send + 'static,
+        S: Stream<Item = Result<C::Encode, Status>> + Send + 'static,
+    {
+        let function: StreamingFn<C, F, (TakeOne, GiveMany, S)> = self.streaming(codec, handler);
+        self.add(method, Method::TakesOne(Box::new(function)));
+    }
+
+    /// Adds a method that answers a stream with one message.
+    pub fn client_streaming<C, F, Fut>(&mut self, method: &str, codec: C, handler: F)
+    where
+        C: Codec + Clone,
+        F: Fn(Request<Streaming<C::Decode>>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<C::Encode>, Status>> + Send + 'static,
+    {
+        let function: StreamingFn<C, F, (TakeMany, GiveOne, C::Encode)> = self.streaming(codec, handler);
+        self.add(method, Method::TakesMany(Box::new(function)));
+    }
+
+    /// Adds a method that answers a stream with a stream.
+    pub fn bidi_streaming<C, F, Fut, S>(&mut self, method: &str, codec: C, handler: F)
+    where
+        C: Codec + Clone,
+        F: Fn(Request<Streaming<C::Decode>>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<S>, Status>> + Send + 'static,
+        S: Stream<Item = Result<C::Encode, Status>> + Send + 'static,
+    {
+        let function: StreamingFn<C, F, (TakeMany, GiveMany, S)> = self.streaming(codec, handler);
+        self.add(method, Method::TakesMany(Box::new(function)));
+    }
+
+    fn streaming<C, F, Shape>(&self, codec: C, handler: F) -> StreamingFn<C, F, Shape> {
+        StreamingFn { codec, handler, encode_limit: self.encode_limit, shape: PhantomData }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Code;
+    use crate::codec::BytesCodec;
+
+    #[test]
+    fn paths_are_found_exactly_and_the_rest_is_explained() {
+        let mut routes = Routes::default();
+        let mut methods = Methods::of(&mut routes, "a.B");
+        methods.unary("C", BytesCodec, |request: Request<bytes::Bytes>| async move {
+            Ok(Response::new(request.into_inner()))
+        });
+        assert!(routes.get(routes.find(b"/a.B/C")).is_some());
+        for (path, text) in [
+            ("/a.B/c", "unknown method c of service a.B"),
+            ("/a.B/C/", "unknown method C/ of service a.B"),
+            ("/a.b/C", "unknown service a.b"),
+            ("/a.B", "malformed method path"),
+            ("*", "malformed method path"),
+        ] {
+            assert_eq!(routes.find(path.as_bytes()), RouteId::NONE, "{path}");
+            let status = routes.not_found(path.as_bytes());
+            assert_eq!(status.code(), Code::Unimplemented);
+            assert!(status.message().contains(text), "{status}");
+        }
+    }
+}

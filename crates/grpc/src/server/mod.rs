@@ -1,0 +1,42 @@
+//! The server: services, the methods they are made of, and the connections that call them.
+//!
+//! A [`Service`] registers its methods with [`Methods`]; generated code does that for a trait, [`GenericService`] for plain
+//! functions. [`Server`] holds the knobs, [`Router`] the services, and serves them.
+//!
+//! How a call goes: the connection's task finds the method by the path, collects the request's message, decodes it where it
+//! lies, builds the handler's future and polls it once, in place. If that is enough, the response is encoded straight into
+//! the connection's output and no task ever existed; if not, the same future is spawned and its answer comes back as an
+//! operation. Handlers of streams are spawned when the request begins.
+//!
+//! Left out so far: TLS, compression, interceptors, keepalive, and choosing between inline and spawned by what was learned.
+
+mod admit;
+mod call;
+mod connection;
+mod contain;
+mod generic;
+mod methods;
+mod ops;
+mod respond;
+mod serve;
+mod streaming;
+mod unary;
+
+pub use generic::GenericService;
+pub use methods::Methods;
+pub use serve::{Router, Server};
+
+/// A service: a name and its methods.
+pub trait Service: Send + 'static {
+    /// The full name, `package.Service`.
+    fn name(&self) -> &str;
+
+    /// Adds every method of the service to `methods`.
+    fn register(self, methods: &mut Methods<'_>);
+}
+
+/// A service whose name is known when the program is written.
+pub trait NamedService {
+    /// The full name, `package.Service`.
+    const NAME: &'static str;
+}

@@ -1,0 +1,81 @@
+//! What a server says: heads, trailers, Trailers-Only responses. gRPC over HTTP/2, "Responses".
+//!
+//! Sends that fail because the stream is gone are dropped: whoever waits for the answer is gone, too.
+
+use clearway_http2::hpack::{HeaderField, Indexing};
+use clearway_http2::{ErrorCode, SendError, StreamKey, Tx};
+
+use super::admit::Refusal;
+use crate::Status;
+use crate::metadata::MetadataMap;
+
+const CONTENT_TYPE: HeaderField<'static> = stable("content-type", "application/grpc");
+const OK_200: HeaderField<'static> = stable(":status", "200");
+const STATUS_0: HeaderField<'static> = stable("grpc-status", "0");
+const ENCODINGS: HeaderField<'static> = stable("grpc-accept-encoding", "identity");
+
+const fn stable(name: &'static str, value: &'static str) -> HeaderField<'static> {
+    HeaderField { name: name.as_bytes(), value: value.as_bytes(), indexing: Indexing::Insert }
+}
+
+/// The head of a response whose messages follow.
+pub(super) fn head(tx: &mut Tx, stream: StreamKey, metadata: &MetadataMap) -> Result<(), Status> {
+    let fields = [OK_200, CONTENT_TYPE].into_iter().chain(metadata.fields());
+    match tx.send_headers(stream, fields, false) {
+        Err(SendError::HeaderListTooLarge { octets, limit }) => {
+            Err(too_large("response headers", octets, limit))
+        }
+        Ok(()) | Err(SendError::StreamGone | SendError::OutOfOrder) => Ok(()),
+    }
+}
+
+fn too_large(what: &str, octets: usize, limit: u32) -> Status {
+    Status::resource_exhausted(format!("{what} of {octets} bytes exceed the client's limit of {limit}"))
+}
+
+/// Trailers of a call that went well.
+pub(super) fn trailers_ok(tx: &mut Tx, stream: StreamKey) {
+    let _ = tx.send_trailers(stream, [STATUS_0]);
+}
+
+/// Trailers after a head.
+pub(super) fn trailers(tx: &mut Tx, stream: StreamKey, status: &Status) {
+    let sent = tx.send_trailers(stream, status.trailer().fields());
+    if let Err(SendError::HeaderListTooLarge { octets, limit }) = sent {
+        let _ = tx.send_trailers(stream, too_large("trailers", octets, limit).trailer().fields());
+    }
+}
+
+/// A Trailers-Only response.
+pub(super) fn trailers_only(tx: &mut Tx, stream: StreamKey, status: &Status) {
+    send_only(tx, stream, OK_200, status, None);
+}
+
+/// The answer to a request that does not become a call.
+pub(super) fn refuse(tx: &mut Tx, stream: StreamKey, refusal: &Refusal) {
+    let http = stable(":status", refusal.http);
+    send_only(tx, stream, http, &refusal.status, refusal.lists_encodings.then_some(ENCODINGS));
+}
+
+fn send_only(
+    tx: &mut Tx,
+    stream: StreamKey,
+    http: HeaderField<'static>,
+    status: &Status,
+    extra: Option<HeaderField<'static>>,
+) {
+    let send = |tx: &mut Tx, status: &Status| {
+        let trailer = status.trailer();
+        let fields = [http, CONTENT_TYPE].into_iter().chain(extra).chain(trailer.fields());
+        tx.send_headers(stream, fields, true)
+    };
+    if let Err(SendError::HeaderListTooLarge { octets, limit }) = send(tx, status) {
+        let smaller = Status::new(
+            status.code(),
+            format!("status of {octets} bytes exceeds the client's limit of {limit}"),
+        );
+        if send(tx, &smaller).is_err() {
+            tx.reset(stream, ErrorCode::INTERNAL_ERROR);
+        }
+    }
+}

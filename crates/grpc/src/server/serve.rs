@@ -1,0 +1,271 @@
+//! Putting a server together and letting it run: knobs, services, listening, and ending gracefully.
+
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use clearway_http2::{Config, Connection, Observer};
+use clearway_transport::{
+    Address, Clock, Driver, DriverConfig, Listener, OpQueue, PeerAddr, Stream, accept_loop,
+};
+use tokio::task::JoinSet;
+
+use super::connection::{ServerConnection, Shared};
+use super::methods::{Methods, Routes};
+use super::ops::ServerOp;
+use super::{NamedService, Service};
+use crate::Error;
+
+type ObserverFactory = Arc<dyn Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync>;
+
+/// The knobs of a server. [`Server::add_service`] turns it into a [`Router`].
+///
+/// Defaults are safe on the open internet: every bound is set.
+#[derive(Clone, Default)]
+pub struct Server {
+    http2: Config,
+    driver: DriverConfig,
+    timeout: Option<Duration>,
+    observe: Option<ObserverFactory>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("http2", &self.http2)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server with the defaults.
+    #[must_use]
+    pub fn builder() -> Self {
+        Self::default()
+    }
+
+    /// How many calls one connection may have at once.
+    ///
+    /// Default: [`clearway_http2::config::defaults::MAX_CONCURRENT_STREAMS`]. More are refused with REFUSED_STREAM (RFC
+    /// 9113 §5.1.2); handlers that run on after their call count, too.
+    #[must_use]
+    pub fn max_concurrent_streams(mut self, streams: impl Into<Option<u32>>) -> Self {
+        if let Some(streams) = streams.into() {
+            self.http2.max_concurrent_streams = streams;
+        }
+        self
+    }
+
+    /// How many octets a client may send on one stream before its handler reads.
+    ///
+    /// Default: [`clearway_http2::config::defaults::STREAM_WINDOW`]. See [`Config::stream_window_octets`].
+    #[must_use]
+    pub fn initial_stream_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
+        if let Some(octets) = octets.into() {
+            self.http2.stream_window_octets = octets;
+        }
+        self
+    }
+
+    /// How many octets a client may send on all streams of a connection before they are received.
+    ///
+    /// Default: [`clearway_http2::config::defaults::CONNECTION_WINDOW`]. See [`Config::connection_window_octets`].
+    #[must_use]
+    pub fn initial_connection_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
+        if let Some(octets) = octets.into() {
+            self.http2.connection_window_octets = octets;
+        }
+        self
+    }
+
+    /// Everything about HTTP/2 at once.
+    #[must_use]
+    pub fn http2_config(mut self, config: Config) -> Self {
+        self.http2 = config;
+        self
+    }
+
+    /// The longest a call may take, whatever its client asks for; the smaller counts. Default: no limit.
+    ///
+    /// A call that takes longer ends with DEADLINE_EXCEEDED and its handler is dropped.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Shows every connection to an observer of its own, which `make` makes when the connection was accepted.
+    #[must_use]
+    pub fn observe(
+        mut self,
+        make: impl Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync + 'static,
+    ) -> Self {
+        self.observe = Some(Arc::new(make));
+        self
+    }
+
+    /// Adds the first service.
+    #[must_use]
+    pub fn add_service<S: Service>(self, service: S) -> Router {
+        Router { server: self, routes: Routes::default() }.add_service(service)
+    }
+}
+
+/// The services of a server, ready to be served.
+pub struct Router {
+    server: Server,
+    routes: Routes,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl Router {
+    /// Adds a service; a method under a path that is taken replaces the earlier one.
+    #[must_use]
+    pub fn add_service<S: Service>(mut self, service: S) -> Self {
+        let name = service.name().to_owned();
+        service.register(&mut Methods::of(&mut self.routes, &name));
+        self
+    }
+
+    /// Adds a service if there is one.
+    #[must_use]
+    pub fn add_optional_service<S: Service + NamedService>(self, service: Option<S>) -> Self {
+        match service {
+            Some(service) => self.add_service(service),
+            None => self,
+        }
+    }
+
+    /// Serves on a socket address until the program ends or the future is dropped, which ends every connection.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub async fn serve(self, address: SocketAddr) -> Result<(), Error> {
+        self.serve_with_shutdown(address, core::future::pending()).await
+    }
+
+    /// Serves on `host:port`, `[ipv6]:port` or `unix:/path`.
+    ///
+    /// # Errors
+    /// The address cannot be read, or not be listened on.
+    pub async fn listen(self, address: &str) -> Result<(), Error> {
+        let address: Address = address.parse()?;
+        let listener = bind(&address).await?;
+        self.serve_with_listener(listener, core::future::pending()).await
+    }
+
+    /// Serves until `shutdown` is ready; then accepts no more, tells clients to go elsewhere (RFC 9113 §6.8, in two steps),
+    /// and returns when the last call is done.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub async fn serve_with_shutdown(
+        self,
+        address: SocketAddr,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let listener = bind(&Address::from(address)).await?;
+        self.serve_with_listener(listener, shutdown).await
+    }
+
+    /// As [`Router::serve_with_shutdown`], on a listener made before: its port is known then, if 0 was asked for.
+    ///
+    /// # Errors
+    /// None today; the result leaves room for listeners that fail for good.
+    pub async fn serve_with_listener(
+        self,
+        listener: Listener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let mut connections = Connections::new(self);
+        {
+            let mut accepting = pin!(accept_loop(&listener, |stream| connections.spawn(stream)));
+            let mut shutdown = pin!(shutdown);
+            poll_fn(|cx| match accepting.as_mut().poll(cx) {
+                Poll::Ready(never) => match never {},
+                Poll::Pending => shutdown.as_mut().poll(cx),
+            })
+            .await;
+        }
+        // The port is free for a successor while our own calls are still going.
+        drop(listener);
+        connections.finish().await;
+        Ok(())
+    }
+
+    /// Serves one connection that exists already; returns when it is over.
+    pub async fn serve_connection(self, stream: Stream) {
+        let mut connections = Connections::new(self);
+        connections.spawn(stream);
+        connections.join().await;
+    }
+}
+
+async fn bind(address: &Address) -> Result<Listener, Error> {
+    Listener::bind(address).await.map_err(|error| Error::listen(address, error))
+}
+
+/// The connections of a running server.
+struct Connections {
+    server: Server,
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    queues: Vec<Weak<OpQueue<ServerOp>>>,
+    /// Queues of connections that are gone are swept out when there are so many.
+    sweep_at: usize,
+}
+
+impl Connections {
+    fn new(router: Router) -> Self {
+        let Router { server, routes } = router;
+        let shared = Arc::new(Shared {
+            routes,
+            timeout: server.timeout,
+            max_concurrent_streams: server.http2.max_concurrent_streams,
+        });
+        Self { server, shared, tasks: JoinSet::new(), queues: Vec::new(), sweep_at: 64 }
+    }
+
+    fn spawn(&mut self, stream: Stream) {
+        while self.tasks.try_join_next().is_some() {}
+        if self.queues.len() >= self.sweep_at {
+            self.queues.retain(|queue| queue.strong_count() > 0);
+            self.sweep_at = self.queues.len().saturating_mul(2).max(64);
+        }
+        let peer = stream.peer();
+        let clock = Clock::start();
+        let ops = Arc::new(OpQueue::default());
+        self.queues.push(Arc::downgrade(&ops));
+        let mut connection = Connection::server(self.server.http2.clone(), clock.now());
+        if let Some(make) = &self.server.observe {
+            connection.observe(make(&peer));
+        }
+        let app = ServerConnection::new(Arc::clone(&self.shared), peer.clone(), clock, Arc::clone(&ops));
+        let driver = Driver::new(stream, peer, connection, app, ops, clock, self.server.driver.clone());
+        self.tasks.spawn(async move {
+            driver.await;
+        });
+    }
+
+    /// Lets every call finish.
+    async fn finish(&mut self) {
+        for queue in self.queues.drain(..).filter_map(|queue| queue.upgrade()) {
+            queue.drain();
+        }
+        self.join().await;
+    }
+
+    async fn join(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,101 @@
+//! Unary methods: one message in, one out. The handler's future is polled once in place; see [`UnaryCall`].
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use crate::codec::{Codec, DecodeBuf, Decoder as _, Encoder};
+use crate::metadata::MetadataMap;
+use crate::streaming::nothing_decoded;
+use crate::{Request, Response, Status, framing};
+
+/// A unary method with its types erased.
+pub(super) trait UnaryMethod: Send + Sync {
+    /// Decodes the message and builds the handler's future.
+    fn call(&self, head: Request<()>, message: &mut DecodeBuf<'_>)
+    -> Result<Pin<Box<dyn UnaryCall>>, Status>;
+}
+
+/// One call of a unary method: the handler's future and, once it is done, its response.
+pub(super) trait UnaryCall: Send {
+    /// Polls the handler; not to be called again after it was ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The head of the response, once ready, and how many octets its message will take with its prefix.
+    fn head(self: Pin<&mut Self>) -> Result<(MetadataMap, usize), Status>;
+
+    /// Appends the message with its prefix; after [`UnaryCall::head`].
+    fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<(), Status>;
+}
+
+/// A function as a unary method.
+pub(super) struct UnaryFn<C, F> {
+    pub(super) codec: C,
+    pub(super) handler: F,
+    pub(super) encode_limit: usize,
+}
+
+impl<C, F, Fut> UnaryMethod for UnaryFn<C, F>
+where
+    C: Codec + Clone,
+    F: Fn(Request<C::Decode>) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<Response<C::Encode>, Status>> + Send + 'static,
+{
+    fn call(
+        &self,
+        head: Request<()>,
+        message: &mut DecodeBuf<'_>,
+    ) -> Result<Pin<Box<dyn UnaryCall>>, Status> {
+        let mut codec = self.codec.clone();
+        let message = codec.decoder().decode(message)?.ok_or_else(nothing_decoded)?;
+        let future = (self.handler)(head.map(|()| message));
+        Ok(Box::pin(UnaryTask {
+            future,
+            outcome: None,
+            message: None,
+            encoder: codec.encoder(),
+            limit: self.encode_limit,
+        }))
+    }
+}
+
+pin_project_lite::pin_project! {
+    struct UnaryTask<Fut, E: Encoder> {
+        #[pin]
+        future: Fut,
+        outcome: Option<Result<Response<E::Item>, Status>>,
+        message: Option<E::Item>,
+        encoder: E,
+        limit: usize,
+    }
+}
+
+impl<Fut, E> UnaryCall for UnaryTask<Fut, E>
+where
+    Fut: Future<Output = Result<Response<E::Item>, Status>> + Send,
+    E: Encoder<Error = Status> + Send,
+    E::Item: Send,
+{
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.future.poll(cx).map(|outcome| *this.outcome = Some(outcome))
+    }
+
+    fn head(self: Pin<&mut Self>) -> Result<(MetadataMap, usize), Status> {
+        let this = self.project();
+        let response =
+            this.outcome.take().unwrap_or_else(|| Err(Status::internal("the handler is not done")))?;
+        let (metadata, message, _) = response.into_parts();
+        let expected = framing::expected(this.encoder, &message);
+        *this.message = Some(message);
+        Ok((metadata, expected))
+    }
+
+    fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<(), Status> {
+        let this = self.project();
+        match this.message.take() {
+            Some(message) => framing::encode(this.encoder, message, *this.limit, out),
+            None => Err(Status::internal("the handler is not done")),
+        }
+    }
+}
