@@ -1,0 +1,137 @@
+"""grpc.testing.TestService on grpcio, for the project's `interop-client` to call.
+
+    python server.py --port N
+
+Prints `listening on 127.0.0.1:PORT` once it accepts calls, and `cancelled: METHOD` whenever a streaming call was
+cancelled, ran out of time or lost its connection under its handler, so that a test can ask for proof. Serves until it is
+killed. StreamingOutputCall sleeps `interval_us` before each message, which makes it the sleeping handler as well.
+"""
+
+import argparse
+import contextlib
+import threading
+import time
+from concurrent import futures
+
+import grpc
+
+from testing_protos import empty_pb2, messages_pb2, test_pb2_grpc
+
+ECHO_INITIAL = "x-grpc-test-echo-initial"
+ECHO_TRAILING = "x-grpc-test-echo-trailing-bin"
+# A handler holds a thread: this many streaming calls can be under way.
+THREADS = 64
+# A sleeping handler looks this often whether its call still lives.
+SLICE_SECONDS = 0.05
+
+
+class TestService(test_pb2_grpc.TestServiceServicer):
+    """Every method but UnimplementedCall, which grpcio answers by itself."""
+
+    def EmptyCall(self, request, context):
+        echo_metadata(context)
+        return empty_pb2.Empty()
+
+    def UnaryCall(self, request, context):
+        echo_metadata(context)
+        end_as_asked(request, context)
+        return messages_pb2.SimpleResponse(payload=zeros(request.response_size))
+
+    CacheableUnaryCall = UnaryCall
+
+    def StreamingOutputCall(self, request, context):
+        echo_metadata(context)
+        with cancellation_is_printed("StreamingOutputCall", context):
+            yield from outputs(request, context)
+            end_as_asked(request, context)
+
+    def StreamingInputCall(self, requests, context):
+        echo_metadata(context)
+        with cancellation_is_printed("StreamingInputCall", context):
+            total = sum(len(request.payload.body) for request in requests)
+            return messages_pb2.StreamingInputCallResponse(aggregated_payload_size=total)
+
+    def FullDuplexCall(self, requests, context):
+        echo_metadata(context)
+        with cancellation_is_printed("FullDuplexCall", context):
+            for request in requests:
+                end_as_asked(request, context)
+                yield from outputs(request, context)
+
+    def HalfDuplexCall(self, requests, context):
+        echo_metadata(context)
+        with cancellation_is_printed("HalfDuplexCall", context):
+            for request in list(requests):
+                yield from outputs(request, context)
+
+
+@contextlib.contextmanager
+def cancellation_is_printed(method, context):
+    """Prints a line when the call ends before its handler did."""
+    handler_ended = threading.Event()
+
+    def call_ended():
+        if not handler_ended.is_set():
+            print(f"cancelled: {method}", flush=True)
+
+    if not context.add_callback(call_ended):
+        call_ended()
+    try:
+        yield
+    except (grpc.RpcError, GeneratorExit):
+        # How grpcio tells a handler that its call is gone.
+        raise
+    except Exception:
+        # `abort` is an exception too, and an orderly end.
+        handler_ended.set()
+        raise
+    else:
+        # An upload that was cut short may look like its end.
+        if context.is_active():
+            handler_ended.set()
+
+
+def outputs(request, context):
+    for wanted in request.response_parameters:
+        end = time.monotonic() + wanted.interval_us / 1e6
+        while (left := end - time.monotonic()) > 0:
+            if not context.is_active():
+                return
+            time.sleep(min(left, SLICE_SECONDS))
+        yield messages_pb2.StreamingOutputCallResponse(payload=zeros(wanted.size))
+
+
+def zeros(octets):
+    return messages_pb2.Payload(body=bytes(octets))
+
+
+def end_as_asked(request, context):
+    """Ends the call with the status that the request asks for, if it asks."""
+    wanted = request.response_status
+    if wanted.code != 0:
+        codes = {code.value[0]: code for code in grpc.StatusCode}
+        context.abort(codes[wanted.code], wanted.message)
+
+
+def echo_metadata(context):
+    received = dict(context.invocation_metadata())
+    if ECHO_INITIAL in received:
+        context.send_initial_metadata([(ECHO_INITIAL, received[ECHO_INITIAL])])
+    if ECHO_TRAILING in received:
+        context.set_trailing_metadata([(ECHO_TRAILING, received[ECHO_TRAILING])])
+
+
+def main():
+    flags = argparse.ArgumentParser(description="grpc.testing.TestService on grpcio")
+    flags.add_argument("--port", type=int, required=True, help="on 127.0.0.1; 0 takes any free port")
+    asked = flags.parse_args()
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=THREADS), options=[("grpc.so_reuseport", 0)])
+    test_pb2_grpc.add_TestServiceServicer_to_server(TestService(), server)
+    port = server.add_insecure_port(f"127.0.0.1:{asked.port}")
+    server.start()
+    print(f"listening on 127.0.0.1:{port}", flush=True)
+    server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    main()
