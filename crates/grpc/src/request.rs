@@ -137,6 +137,7 @@ impl<T> Request<T> {
 pub struct Response<T> {
     metadata: MetadataMap,
     message: T,
+    trailers: MetadataMap,
     extensions: Extensions,
 }
 
@@ -147,7 +148,7 @@ impl<T> Response<T> {
     }
 
     pub(crate) fn received(metadata: MetadataMap, message: T) -> Self {
-        Self { metadata, message, extensions: Extensions::new() }
+        Self { metadata, message, trailers: MetadataMap::new(), extensions: Extensions::new() }
     }
 
     /// The message.
@@ -175,19 +176,38 @@ impl<T> Response<T> {
         &mut self.metadata
     }
 
-    /// Takes the response apart.
+    /// Server: metadata that follows the message, or the last message of a stream, if the call ends with OK. A status
+    /// other than OK brings its own ([`Status::with_metadata`](crate::Status::with_metadata)).
+    ///
+    /// A stream whose trailers are not known when it begins ends with `Err(Status::with_metadata(Code::Ok, "", trailers))`
+    /// instead of `None`.
+    pub fn trailers_mut(&mut self) -> &mut MetadataMap {
+        &mut self.trailers
+    }
+
+    /// Metadata, message and trailers, for the wire.
+    pub(crate) fn split(self) -> (MetadataMap, T, MetadataMap) {
+        (self.metadata, self.message, self.trailers)
+    }
+
+    /// Takes the response apart. What [`Response::trailers_mut`] holds stays behind.
     pub fn into_parts(self) -> (MetadataMap, T, Extensions) {
         (self.metadata, self.message, self.extensions)
     }
 
     /// A response from its parts.
     pub fn from_parts(metadata: MetadataMap, message: T, extensions: Extensions) -> Self {
-        Self { metadata, message, extensions }
+        Self { metadata, message, trailers: MetadataMap::new(), extensions }
     }
 
     /// The same response with another message.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Response<U> {
-        Response { metadata: self.metadata, message: change(self.message), extensions: self.extensions }
+        Response {
+            metadata: self.metadata,
+            message: change(self.message),
+            trailers: self.trailers,
+            extensions: self.extensions,
+        }
     }
 
     /// Values of any types that travel with the response inside this program.

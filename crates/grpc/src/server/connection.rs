@@ -23,7 +23,7 @@ use super::methods::{Method, Routes};
 use super::ops::{DoneGuard, Outcome, ServerOp};
 use super::respond;
 use super::streaming::{Input, Sink, StreamingMethod};
-use super::unary::{UnaryCall, UnaryMethod};
+use super::unary::{Around, UnaryCall, UnaryMethod};
 use crate::cause::{ConnectionInfo, Processed, TransportCause, TransportEvent};
 use crate::codec::DecodeBuf;
 use crate::deadline::Deadlines;
@@ -249,13 +249,13 @@ impl ServerConnection {
         self.forget(stream);
         match contain(|| call.as_mut().head()).and_then(|head| head) {
             Err(status) => respond::trailers_only(tx, stream, &status),
-            Ok((metadata, expected)) => match respond::head(tx, stream, &metadata) {
+            Ok(Around { metadata, trailers, expected }) => match respond::head(tx, stream, &metadata) {
                 Err(status) => respond::trailers_only(tx, stream, &status),
                 Ok(()) => {
                     let encode =
                         |out: &mut Vec<u8>| contain(|| call.as_mut().encode(out)).and_then(|done| done);
                     match tx.send_data_with(stream, expected, false, encode) {
-                        Ok(Ok(())) => respond::trailers_ok(tx, stream),
+                        Ok(Ok(())) => respond::trailers_ok(tx, stream, &trailers),
                         Ok(Err(status)) => respond::trailers(tx, stream, &status),
                         // The stream is gone, and with it whoever waits.
                         Err(_) => {}
@@ -308,19 +308,14 @@ impl ServerConnection {
         match (call.said, outcome) {
             // Nobody listens any more; the slot was kept for the handler's sake.
             (Said::All, _) => tx.free(stream),
-            (Said::Nothing, Outcome::Response { metadata, payload }) => {
+            (Said::Nothing, Outcome::Response { metadata, payload, trailers }) => {
                 match respond::head(tx, stream, &metadata) {
                     Ok(()) => {
                         let _ = tx.send_data(stream, payload, false);
-                        respond::trailers_ok(tx, stream);
+                        respond::trailers_ok(tx, stream, &trailers);
                     }
                     Err(status) => respond::trailers_only(tx, stream, &status),
                 }
-            }
-            (Said::Head, Outcome::Status(status))
-                if status.code() == Code::Ok && status.metadata().is_empty() =>
-            {
-                respond::trailers_ok(tx, stream);
             }
             (Said::Head, Outcome::Status(status)) => respond::trailers(tx, stream, &status),
             (Said::Nothing, Outcome::Status(status)) => respond::trailers_only(tx, stream, &status),
@@ -384,13 +379,13 @@ fn too_many_messages() -> Status {
 /// The rest of a unary call whose handler was not ready at once.
 async fn finish_unary(mut call: Pin<Box<dyn UnaryCall>>) -> Outcome {
     poll_fn(|cx| call.as_mut().poll(cx)).await;
-    let (metadata, expected) = match call.as_mut().head() {
+    let Around { metadata, trailers, expected } = match call.as_mut().head() {
         Ok(head) => head,
         Err(status) => return Outcome::Status(status),
     };
     let mut payload = Vec::with_capacity(expected);
     match call.as_mut().encode(&mut payload) {
-        Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload) },
+        Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload), trailers },
         Err(status) => Outcome::Status(status),
     }
 }

@@ -30,8 +30,8 @@ pub(crate) enum ServerOp {
 /// How a handler ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// With a whole response: its head, and its one message with prefix.
-    Response { metadata: MetadataMap, payload: Bytes },
+    /// With a whole response: its head, its one message with prefix, and what follows it.
+    Response { metadata: MetadataMap, payload: Bytes, trailers: MetadataMap },
     /// With a status, after whatever it sent before.
     Status(Status),
     /// Without anything to say: it was dropped, or its stream was gone.

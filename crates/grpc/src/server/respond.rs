@@ -34,13 +34,21 @@ fn too_large(what: &str, octets: usize, limit: u32) -> Status {
 }
 
 /// Trailers of a call that went well.
-pub(super) fn trailers_ok(tx: &mut Tx, stream: StreamKey) {
-    let _ = tx.send_trailers(stream, [STATUS_0]);
+pub(super) fn trailers_ok(tx: &mut Tx, stream: StreamKey, metadata: &MetadataMap) {
+    send_trailers(tx, stream, core::iter::once(STATUS_0).chain(metadata.fields()));
 }
 
 /// Trailers after a head.
 pub(super) fn trailers(tx: &mut Tx, stream: StreamKey, status: &Status) {
-    let sent = tx.send_trailers(stream, status.trailer().fields());
+    send_trailers(tx, stream, status.trailer().fields());
+}
+
+fn send_trailers<'a>(
+    tx: &mut Tx,
+    stream: StreamKey,
+    fields: impl IntoIterator<Item = HeaderField<'a>, IntoIter: Clone>,
+) {
+    let sent = tx.send_trailers(stream, fields);
     if let Err(SendError::HeaderListTooLarge { octets, limit }) = sent {
         let _ = tx.send_trailers(stream, too_large("trailers", octets, limit).trailer().fields());
     }

@@ -18,7 +18,7 @@ use crate::gate::{GateClosed, SendGate};
 use crate::inbound::Reader;
 use crate::metadata::MetadataMap;
 use crate::streaming::nothing_decoded;
-use crate::{Request, Response, Status, Streaming, framing};
+use crate::{Code, Request, Response, Status, Streaming, framing};
 
 /// Ready messages share one operation up to this many octets.
 const BATCH: usize = 16 * 1024;
@@ -59,8 +59,8 @@ impl Sink {
         }
     }
 
-    /// Sends a stream of messages to its end.
-    async fn pump<E, S>(self, encoder: &mut E, stream: S, limit: usize) -> Outcome
+    /// Sends a stream of messages to its end; the trailers are for an end that is OK.
+    async fn pump<E, S>(self, encoder: &mut E, stream: S, limit: usize, trailers: MetadataMap) -> Outcome
     where
         E: Encoder<Error = Status>,
         S: Stream<Item = Result<E::Item, Status>>,
@@ -73,21 +73,23 @@ impl Sink {
             let mut batch = Vec::new();
             let end = poll_fn(|cx| fill(cx, stream.as_mut(), encoder, limit, &mut batch)).await;
             self.messages(batch);
-            if let Some(status) = end {
-                return Outcome::Status(status);
+            match end {
+                Some(Ok(())) => return Outcome::Status(Status::with_metadata(Code::Ok, "", trailers)),
+                Some(Err(status)) => return Outcome::Status(status),
+                None => {}
             }
         }
     }
 }
 
-/// Encodes what is ready, up to [`BATCH`]. The status is there when the stream is over.
+/// Encodes what is ready, up to [`BATCH`]. The end is there when the stream is over.
 fn fill<E, S>(
     cx: &mut core::task::Context<'_>,
     mut stream: Pin<&mut S>,
     encoder: &mut E,
     limit: usize,
     batch: &mut Vec<u8>,
-) -> Poll<Option<Status>>
+) -> Poll<Option<Result<(), Status>>>
 where
     E: Encoder<Error = Status>,
     S: Stream<Item = Result<E::Item, Status>>,
@@ -97,11 +99,11 @@ where
             Poll::Ready(Some(Ok(item))) => {
                 batch.reserve(framing::expected(encoder, &item));
                 if let Err(status) = framing::encode(encoder, item, limit, batch) {
-                    return Poll::Ready(Some(status));
+                    return Poll::Ready(Some(Err(status)));
                 }
             }
-            Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(status)),
-            Poll::Ready(None) => return Poll::Ready(Some(Status::ok(""))),
+            Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
+            Poll::Ready(None) => return Poll::Ready(Some(Ok(()))),
             Poll::Pending if batch.is_empty() => return Poll::Pending,
             Poll::Pending => break,
         }
@@ -166,10 +168,10 @@ pub(super) trait Give<C: Codec, R>: 'static {
 
 impl<C: Codec> Give<C, C::Encode> for GiveOne {
     async fn give(response: Response<C::Encode>, mut encoder: C::Encoder, limit: usize, _: Sink) -> Outcome {
-        let (metadata, message, _) = response.into_parts();
+        let (metadata, message, trailers) = response.split();
         let mut payload = Vec::with_capacity(framing::expected(&encoder, &message));
         match framing::encode(&mut encoder, message, limit, &mut payload) {
-            Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload) },
+            Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload), trailers },
             Err(status) => Outcome::Status(status),
         }
     }
@@ -180,9 +182,9 @@ where
     S: Stream<Item = Result<C::Encode, Status>> + Send + 'static,
 {
     async fn give(response: Response<S>, mut encoder: C::Encoder, limit: usize, sink: Sink) -> Outcome {
-        let (metadata, stream, _) = response.into_parts();
+        let (metadata, stream, trailers) = response.split();
         sink.head(metadata);
-        sink.pump(&mut encoder, stream, limit).await
+        sink.pump(&mut encoder, stream, limit, trailers).await
     }
 }
 

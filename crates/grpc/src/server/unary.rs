@@ -21,11 +21,19 @@ pub(super) trait UnaryCall: Send {
     /// Polls the handler; not to be called again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// The head of the response, once ready, and how many octets its message will take with its prefix.
-    fn head(self: Pin<&mut Self>) -> Result<(MetadataMap, usize), Status>;
+    /// The response without its message, once ready.
+    fn head(self: Pin<&mut Self>) -> Result<Around, Status>;
 
     /// Appends the message with its prefix; after [`UnaryCall::head`].
     fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<(), Status>;
+}
+
+/// What surrounds the message of a response.
+pub(super) struct Around {
+    pub(super) metadata: MetadataMap,
+    pub(super) trailers: MetadataMap,
+    /// Octets the message will take with its prefix, as far as its encoder can say.
+    pub(super) expected: usize,
 }
 
 /// A function as a unary method.
@@ -81,14 +89,14 @@ where
         this.future.poll(cx).map(|outcome| *this.outcome = Some(outcome))
     }
 
-    fn head(self: Pin<&mut Self>) -> Result<(MetadataMap, usize), Status> {
+    fn head(self: Pin<&mut Self>) -> Result<Around, Status> {
         let this = self.project();
         let response =
             this.outcome.take().unwrap_or_else(|| Err(Status::internal("the handler is not done")))?;
-        let (metadata, message, _) = response.into_parts();
+        let (metadata, message, trailers) = response.split();
         let expected = framing::expected(this.encoder, &message);
         *this.message = Some(message);
-        Ok((metadata, expected))
+        Ok(Around { metadata, trailers, expected })
     }
 
     fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<(), Status> {
