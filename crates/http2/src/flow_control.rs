@@ -17,6 +17,9 @@ use crate::time::Instant;
 /// The largest window RFC 9113 §6.9.1 allows.
 pub const MAX_WINDOW: u32 = 0x7fff_ffff;
 
+/// The window of connections and streams before anything was announced (RFC 9113 §6.9.2).
+pub const DEFAULT_WINDOW: u32 = 65_535;
+
 /// A window would exceed 2^31 - 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Overflow;
@@ -129,7 +132,13 @@ impl RecvWindow {
 
     /// What the peer can still send, counting what is about to be announced.
     pub(crate) fn promised(&self) -> u32 {
-        self.open.available().saturating_add(self.owed)
+        u32::try_from(i64::from(self.open.octets()).saturating_add(i64::from(self.owed))).unwrap_or(0)
+    }
+
+    /// The peer has learned another initial window size and counts with it from here on (§6.9.2).
+    pub(crate) fn shift(&mut self, by: i64) {
+        // Down only, and never below -2^31: it cannot overflow.
+        let _ = self.open.shift(by);
     }
 }
 
@@ -150,35 +159,52 @@ pub(crate) struct Grant {
     pub(crate) octets: u32,
 }
 
+/// What one stream takes out of the receive budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Share {
+    /// What it may come to hold beyond its initial window, or holds already: `max(reserve, held)`.
+    pub(crate) spoken_for: u32,
+    /// What it holds.
+    pub(crate) held: u32,
+}
+
 /// What one connection may hold of octets that nobody has consumed.
 ///
-/// A stream's share is `max(reserve, held)`. Grants beyond the initial window come out of what the shares leave; with
-/// the budget spent nobody gets more, except the oldest message in assembly, which always gets what it needs to finish.
+/// Two sums that answer two questions. Grants beyond the initial window come out of what is not *spoken for*; with the
+/// budget spent nobody gets more, except the oldest message in assembly, which always gets what it needs to finish.
+/// What is *held* is memory: past the limit, the oldest message not counted, streams must go. A grant nobody has used
+/// yet is a promise and costs no other stream its life.
 #[derive(Debug)]
 pub(crate) struct ReceiveBudget {
     limit: usize,
-    spent: usize,
+    spoken_for: usize,
+    held: usize,
     /// Messages that asked for more than their window, oldest first.
     assemblies: VecDeque<Assembly>,
 }
 
 impl ReceiveBudget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, spent: 0, assemblies: VecDeque::new() }
+        Self { limit, spoken_for: 0, held: 0, assemblies: VecDeque::new() }
     }
 
     /// A stream's share changed.
-    pub(crate) fn adjust(&mut self, before: u32, after: u32) {
-        self.spent = self.spent.saturating_add(after as usize).saturating_sub(before as usize);
+    pub(crate) fn adjust(&mut self, before: Share, after: Share) {
+        let moved = |sum: usize, before: u32, after: u32| {
+            sum.saturating_add(after as usize).saturating_sub(before as usize)
+        };
+        self.spoken_for = moved(self.spoken_for, before.spoken_for, after.spoken_for);
+        self.held = moved(self.held, before.held, after.held);
     }
 
-    pub(crate) fn is_overdrawn(&self) -> bool {
-        self.spent > self.limit
+    /// True if more is held than the budget allows, `spared` octets (of the oldest message) not counted.
+    pub(crate) fn is_overdrawn(&self, spared: u32) -> bool {
+        self.held.saturating_sub(spared as usize) > self.limit
     }
 
-    /// Octets held or reserved by all streams.
-    pub(crate) fn spent(&self) -> usize {
-        self.spent
+    /// Octets spoken for and held, all streams together.
+    pub(crate) fn sums(&self) -> (usize, usize) {
+        (self.spoken_for, self.held)
     }
 
     /// A reader waits for a message that needs `lacking` octets more than its stream was promised.
@@ -189,9 +215,21 @@ impl ReceiveBudget {
         }
     }
 
+    /// If somebody waits since `now` and nobody did before, the oldest message's patience begins only now.
+    pub(crate) fn contention_began(&mut self, now: Instant) {
+        if self.oldest_while_others_wait().is_some()
+            && let Some(oldest) = self.assemblies.front_mut()
+        {
+            oldest.progress = now;
+        }
+    }
+
     /// The message is complete, or its stream is gone.
     pub(crate) fn finished(&mut self, stream: StreamKey, now: Instant) {
-        let was_oldest = self.is_oldest(stream);
+        if self.assemblies.is_empty() {
+            return;
+        }
+        let was_oldest = self.oldest() == Some(stream);
         self.assemblies.retain(|entry| entry.stream != stream);
         if was_oldest && let Some(oldest) = self.assemblies.front_mut() {
             oldest.progress = now;
@@ -207,14 +245,15 @@ impl ReceiveBudget {
         }
     }
 
-    pub(crate) fn is_oldest(&self, stream: StreamKey) -> bool {
-        self.assemblies.front().is_some_and(|entry| entry.stream == stream)
+    /// The stream of the oldest message in assembly.
+    pub(crate) fn oldest(&self) -> Option<StreamKey> {
+        self.assemblies.front().map(|entry| entry.stream)
     }
 
     /// The next grant the budget has room for; the caller adds it to the stream's reserve (through
     /// [`ReceiveBudget::adjust`]) before asking again.
     pub(crate) fn next_grant(&mut self) -> Option<Grant> {
-        let room = self.limit.saturating_sub(self.spent);
+        let room = self.limit.saturating_sub(self.spoken_for);
         let mut oldest = true;
         for entry in &mut self.assemblies {
             if entry.lacking > 0 && (oldest || entry.lacking as usize <= room) {
@@ -285,13 +324,17 @@ mod tests {
             Some(Grant { stream: key(1), octets: 150 }),
             "more than the budget holds"
         );
-        budget.adjust(0, 150);
-        assert!(budget.is_overdrawn());
+        let granted = Share { spoken_for: 150, held: 0 };
+        budget.adjust(Share::default(), granted);
+        assert!(!budget.is_overdrawn(0), "nothing has come yet");
         assert_eq!(budget.next_grant(), None);
         assert_eq!(budget.oldest_while_others_wait(), Some((key(1), Instant::ZERO)));
         budget.progressed(key(1), Instant::from_millis(5));
         assert_eq!(budget.oldest_while_others_wait(), Some((key(1), Instant::from_millis(5))));
-        budget.adjust(150, 0);
+        let filled = Share { spoken_for: 150, held: 150 };
+        budget.adjust(granted, filled);
+        assert!(budget.is_overdrawn(0) && !budget.is_overdrawn(150));
+        budget.adjust(filled, Share::default());
         budget.finished(key(1), Instant::from_millis(7));
         assert_eq!(budget.oldest_while_others_wait(), None);
         assert_eq!(budget.next_grant(), Some(Grant { stream: key(2), octets: 50 }));

@@ -87,14 +87,18 @@ impl Bucket {
 
     fn refill(&mut self, now: Instant) {
         let since = now - self.refilled;
-        let earned = since.as_millis().saturating_mul(u128::from(self.per_second)) / 1000;
+        let earned = since.as_nanos().saturating_mul(u128::from(self.per_second)) / NANOS_PER_SECOND;
         if earned > 0 {
-            self.refilled = now;
+            // Only the time that was paid for is used up: a part of a token is not lost.
+            let paid = earned.saturating_mul(NANOS_PER_SECOND) / u128::from(self.per_second.max(1));
+            self.refilled = self.refilled + Duration::from_nanos(u64::try_from(paid).unwrap_or(u64::MAX));
             let earned = u32::try_from(earned).unwrap_or(u32::MAX);
             self.tokens = self.tokens.saturating_add(earned).min(self.burst);
         }
     }
 }
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// How long completed streams excuse resets.
 const COMPLETED_WINDOW: Duration = Duration::from_secs(10);
@@ -113,8 +117,30 @@ pub(crate) struct Counters {
     window_updates: u64,
     data_frames_sent: u64,
     streams_opened: u32,
-    /// Frames sent at the peer's instigation since the output was last empty.
-    answers: u32,
+    /// RST_STREAM frames on streams that were closed already.
+    late_resets: u32,
+    answers: Answers,
+}
+
+/// Frames sent at the peer's instigation that may not have been written yet, in two lots by age.
+#[derive(Clone, Debug, Default)]
+struct Answers {
+    older: u32,
+    newer: u32,
+    /// Octets still to be written until all of the older lot is.
+    older_end: usize,
+}
+
+impl Answers {
+    /// `octets` were written and `pending` are left.
+    fn written(&mut self, octets: usize, pending: usize) {
+        self.older_end = self.older_end.saturating_sub(octets);
+        if pending == 0 {
+            *self = Self::default();
+        } else if self.older_end == 0 {
+            *self = Self { older: self.newer, newer: 0, older_end: pending };
+        }
+    }
 }
 
 impl Counters {
@@ -129,7 +155,8 @@ impl Counters {
             window_updates: 0,
             data_frames_sent: 0,
             streams_opened: 0,
-            answers: 0,
+            late_resets: 0,
+            answers: Answers::default(),
         }
     }
 
@@ -149,17 +176,17 @@ impl Counters {
 
     /// A frame the peer made us send went to the output.
     pub(crate) fn answered(&mut self) {
-        self.answers = self.answers.saturating_add(1);
+        self.answers.newer = self.answers.newer.saturating_add(1);
     }
 
-    /// The output is empty again.
-    pub(crate) fn output_drained(&mut self) {
-        self.answers = 0;
+    /// `octets` of the output were written and `pending` are left.
+    pub(crate) fn output_written(&mut self, octets: usize, pending: usize) {
+        self.answers.written(octets, pending);
     }
 
     /// True while the peer must be made to wait: it does not read what it makes us send.
     pub(crate) fn must_stop_reading(&self, limits: &Limits) -> bool {
-        self.answers >= limits.control_frames
+        self.answers.older.saturating_add(self.answers.newer) >= limits.control_frames
     }
 
     /// A reset of a stream that did no work, or one the peer made us send.
@@ -178,6 +205,12 @@ impl Counters {
     /// A frame that is legal and useless.
     pub(crate) fn glitch(&mut self, now: Instant) -> Result<(), Violation> {
         if self.glitches.take(now) { Ok(()) } else { Err(Violation::TooManyGlitches) }
+    }
+
+    /// An RST_STREAM on a closed stream: each stream may have one that crossed its end; more are useless.
+    pub(crate) fn late_reset(&mut self, now: Instant) -> Result<(), Violation> {
+        self.late_resets = self.late_resets.saturating_add(1);
+        if self.late_resets <= self.streams_opened { Ok(()) } else { self.glitch(now) }
     }
 
     pub(crate) fn priority(&mut self, limits: &Limits) -> Result<(), Violation> {
@@ -273,7 +306,29 @@ mod tests {
             counters.answered();
         }
         assert!(counters.must_stop_reading(&limits));
-        counters.output_drained();
+        counters.output_written(17_000, 0);
         assert!(!counters.must_stop_reading(&limits));
+    }
+
+    /// A connection that is never idle writes its answers out all the same.
+    #[test]
+    fn answers_are_written_before_the_output_is_empty() {
+        let (mut counters, limits) = counters();
+        for _ in 0..10 * limits.control_frames {
+            counters.answered();
+            assert!(!counters.must_stop_reading(&limits));
+            counters.output_written(17, 5000);
+        }
+    }
+
+    #[test]
+    fn a_bucket_loses_no_part_of_a_token() {
+        let mut bucket = Bucket::new(10, 300, Instant::ZERO);
+        // 4 ms earn 1.2 tokens: in one second exactly 300, whatever the steps.
+        let taken = (0..=250u64).map(|n| {
+            let now = Instant::from_millis(4 * n);
+            (0..1000).take_while(|_| bucket.take(now)).count()
+        });
+        assert_eq!(taken.sum::<usize>(), 10 + 300);
     }
 }

@@ -21,6 +21,8 @@ pub struct PeerSettings {
     pub max_frame_size: u32,
     /// Largest field section the peer wants, in octets; `u32::MAX` if it did not say.
     pub max_header_list: u32,
+    /// Extended CONNECT is offered (RFC 8441). We do not use it; an offer cannot be taken back.
+    pub connect_protocol: bool,
     /// True once the first SETTINGS arrived.
     pub received: bool,
 }
@@ -32,6 +34,7 @@ impl PeerSettings {
             initial_window: 65_535,
             max_frame_size: MIN_MAX_FRAME_SIZE,
             max_header_list: u32::MAX,
+            connect_protocol: false,
             received: false,
         }
     }

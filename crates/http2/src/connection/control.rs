@@ -5,13 +5,13 @@ use super::shutdown::{Ours, PeerGoAway, SHUTDOWN_PING};
 use super::tx::Tx;
 use super::{Connection, Role};
 use crate::error::{By, Reset, Scope, Violation};
-use crate::flow_control::MAX_WINDOW;
+use crate::flow_control::{DEFAULT_WINDOW, MAX_WINDOW};
 use crate::frame::{
     FrameHeader, GoAway, Ping, Priority, RstStream, SettingId, Settings, SettingsValues, WindowUpdate,
 };
 use crate::handler::{self, Handler};
-use crate::stream::StreamKey;
 use crate::stream::registry::{ClosedBy, Lookup};
+use crate::stream::{StreamKey, Tenure};
 
 /// Debug text of a GOAWAY that is kept.
 const GOAWAY_DEBUG_KEPT: usize = 256;
@@ -42,8 +42,7 @@ impl Rx {
         let frame = RstStream::decode(header, payload)?;
         match tx.streams.lookup(frame.stream_id) {
             Lookup::Idle => Err(Violation::FrameOnIdleStream),
-            Lookup::Closed(ClosedBy::Forgotten) => tx.counters.glitch(tx.now),
-            Lookup::Closed(_) => Ok(()),
+            Lookup::Closed(_) => tx.counters.late_reset(tx.now),
             Lookup::Live(key) => {
                 // Cancelling a call that is being worked on is ordinary; one that did no work is counted
                 // (CVE-2023-44487).
@@ -70,6 +69,7 @@ impl Rx {
             Settings::Ack if !tx.peer.received => Err(Violation::FirstFrameNotSettings),
             Settings::Ack => {
                 self.local.acknowledged()?;
+                tx.window_size_acknowledged();
                 // RFC 7541 §4.2: our limit binds the peer's encoder from here on.
                 self.decoder.set_max_table_octets(tx.config.header_table_octets);
                 Ok(())
@@ -118,7 +118,14 @@ impl Rx {
         let frame = Ping::decode(header, payload)?;
         if !frame.ack {
             tx.write_pong(frame.payload);
-        } else if frame.payload == SHUTDOWN_PING && matches!(tx.shutdown.ours, Ours::Announced { .. }) {
+            return Ok(());
+        }
+        match tx.pings_in_flight.checked_sub(1) {
+            Some(left) => tx.pings_in_flight = left,
+            // Nobody asked.
+            None => return tx.counters.glitch(tx.now),
+        }
+        if frame.payload == SHUTDOWN_PING && matches!(tx.shutdown.ours, Ours::Announced { .. }) {
             tx.finish_shutdown();
         } else {
             handler.on_pong(tx, frame.payload);
@@ -146,6 +153,7 @@ impl Rx {
         let unprocessed: Vec<StreamKey> = tx
             .streams
             .iter()
+            .filter(|(_, stream)| stream.tenure == Tenure::Live)
             .filter(|(_, stream)| tx.streams.is_local(stream.id) && stream.id > frame.last_stream_id)
             .map(|(key, _)| key)
             .collect();
@@ -216,6 +224,12 @@ impl Tx {
             SettingId::INITIAL_WINDOW_SIZE => self.shift_windows(value)?,
             SettingId::MAX_FRAME_SIZE => self.peer.max_frame_size = value,
             SettingId::MAX_HEADER_LIST_SIZE => self.peer.max_header_list = value,
+            SettingId::ENABLE_CONNECT_PROTOCOL => {
+                if self.peer.connect_protocol && value == 0 {
+                    return Err(Violation::SettingConnectProtocol);
+                }
+                self.peer.connect_protocol = value == 1;
+            }
             // RFC 9113 §6.5.2: unknown settings are ignored.
             _ => {}
         }
@@ -237,6 +251,21 @@ impl Tx {
             self.schedule(key);
         }
         Ok(())
+    }
+}
+
+impl Tx {
+    /// Until the peer acknowledged our SETTINGS it may count with windows of 65,535 octets (RFC 9113 §6.9.2). If ours are
+    /// smaller, those of the streams it has opened meanwhile shrink now, as its own view of them did.
+    fn window_size_acknowledged(&mut self) {
+        self.window_size_binds = true;
+        let by = i64::from(self.config.stream_window_octets).saturating_sub(i64::from(DEFAULT_WINDOW));
+        if by >= 0 {
+            return;
+        }
+        for (_, stream) in self.streams.iter_mut() {
+            stream.recv_window.shift(by);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::message;
 use crate::observe::{Direction, Trace};
 use crate::stream::registry::{ClosedBy, Lookup};
 use crate::stream::{Half, StreamKey};
+use crate::time::Instant;
 
 /// A block whose END_HEADERS has not come yet.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct OpenBlock {
     end_stream: bool,
     self_dependent: bool,
     continuations: u32,
+    /// When HEADERS came: the whole block has so much time and no more.
+    pub(super) since: Instant,
     fragments: Vec<u8>,
 }
 
@@ -46,6 +49,9 @@ impl Rx {
         let frame = Headers::decode(header, payload)?;
         let self_dependent = frame.priority.is_some_and(|priority| priority.dependency == frame.stream_id);
         let (stream_id, end_stream) = (frame.stream_id, frame.end_stream);
+        if frame.fragment.len() > tx.config.limits.field_block_octets {
+            return Err(Violation::FieldBlockTooLarge);
+        }
         if frame.end_headers {
             return self.on_block(
                 tx,
@@ -55,7 +61,9 @@ impl Rx {
             );
         }
         let fragments = frame.fragment.to_vec();
-        self.block = Some(OpenBlock { stream_id, end_stream, self_dependent, continuations: 0, fragments });
+        let since = tx.now;
+        self.block =
+            Some(OpenBlock { stream_id, end_stream, self_dependent, continuations: 0, since, fragments });
         Ok(())
     }
 
@@ -126,9 +134,11 @@ impl Rx {
     /// HEADERS on a stream that is closed (RFC 9113 §5.1, §5.1.1).
     fn on_closed_block(&self, tx: &mut Tx, id: u32, why: ClosedBy) -> Result<(), Violation> {
         match why {
+            // RFC 9113 §6.8: above the last id we named, everything is ignored.
+            _ if tx.is_unwelcome(id) => tx.counters.glitch(tx.now),
             ClosedBy::End => Err(Violation::FrameOnClosedStream),
-            // In flight when we reset it.
-            ClosedBy::OurReset => Ok(()),
+            // In flight when we reset it. To ignore is not free.
+            ClosedBy::OurReset => tx.counters.glitch(tx.now),
             ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
             // A client may have reset it long ago; a server never sees a lower id that was not used.
             ClosedBy::Forgotten if self.role == Role::Client => tx.counters.glitch(tx.now),
@@ -148,7 +158,8 @@ impl Rx {
         }
         if !tx.shutdown.admits(id) {
             // RFC 9113 §6.8: streams above the last id are ignored; their fields were decoded.
-            return Ok(());
+            tx.streams.note_remote_id(id);
+            return tx.counters.glitch(tx.now);
         }
         if tx.streams.remote_count() >= tx.config.max_concurrent_streams {
             return refuse(tx, id, Violation::StreamLimitExceeded);

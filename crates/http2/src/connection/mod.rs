@@ -169,9 +169,7 @@ impl Connection {
     /// The first `octets` of the output were written.
     pub fn wrote(&mut self, octets: usize) {
         self.tx.output.wrote(octets);
-        if self.tx.output.pending() == 0 {
-            self.tx.counters.output_drained();
-        }
+        self.tx.counters.output_written(octets, self.tx.output.pending());
     }
 
     /// Takes the output's buffer when nothing is pending, so that idle connections hold none.
@@ -248,7 +246,9 @@ impl Connection {
         if violation == Violation::Http1Request {
             self.tx.output.raw(HTTP1_ANSWER);
         } else {
-            let last = self.tx.streams.last_remote();
+            // RFC 9113 §3.4: SETTINGS come before anything else, GOAWAY included.
+            self.tx.write_announcement();
+            let last = self.tx.shutdown.bound(self.tx.streams.last_remote());
             self.tx.write_goaway(last, error.code(), violation.text().as_bytes());
         }
         self.tx.shutdown.ours = Ours::Failed(error);
@@ -270,12 +270,11 @@ impl Connection {
                 queued, marked,
                 "a stream is marked scheduled if and only if it is in the ready queue"
             );
-            let shares: usize = self.tx.streams.iter().map(|(_, stream)| stream.share() as usize).sum();
-            assert_eq!(
-                self.tx.budget.spent(),
-                shares,
-                "the receive budget is the sum of the streams' shares"
-            );
+            let shares = self.tx.streams.iter().fold((0, 0), |(spoken_for, held), (_, stream)| {
+                let share = stream.share();
+                (spoken_for + share.spoken_for as usize, held + share.held as usize)
+            });
+            assert_eq!(self.tx.budget.sums(), shares, "the receive budget is the sum of the streams' shares");
         }
     }
 }
@@ -304,7 +303,8 @@ impl Tx {
         verdict
     }
 
-    /// Tells the handler of a reset and gives up the stream, or its wire half.
+    /// Gives up the stream on the wire and then tells the handler, so that nothing it says can go out any more; its
+    /// answer decides about the slot.
     pub(crate) fn end_by_reset<H: Handler>(
         &mut self,
         key: StreamKey,
@@ -312,9 +312,9 @@ impl Tx {
         reset: Reset,
         handler: &mut H,
     ) {
-        match handler.on_reset(self, key, reset) {
-            SlotFate::Free => self.close(key, why, Some(reset)),
-            SlotFate::HeldByApplication => self.hold(key, why, reset),
+        self.hold(key, why, reset);
+        if handler.on_reset(self, key, reset) == SlotFate::Free {
+            self.free(key);
         }
     }
 

@@ -12,6 +12,8 @@ use crate::frame::{Flags, FrameHeader, Kind};
 
 /// Ready-made payloads from this size on are chained, below it copied (two iovecs cost more than the copy).
 const CHAIN_FROM: usize = 4096;
+/// Written octets in front of the tail are removed from this many on, once they outweigh what is left.
+const REMOVE_FROM: usize = 32 * 1024;
 /// A buffer that grew beyond this is not kept.
 const KEEP_UP_TO: usize = 256 * 1024;
 
@@ -176,6 +178,10 @@ impl Output {
         self.written = left;
         if self.chain.is_empty() && self.written >= self.tail.len() {
             self.tail.clear();
+            self.written = 0;
+        } else if self.chain.is_empty() && self.written >= REMOVE_FROM.max(self.tail.len() / 2) {
+            // A peer that always leaves a little unread must not make the buffer grow for ever.
+            self.tail.drain(..self.written);
             self.written = 0;
         }
     }

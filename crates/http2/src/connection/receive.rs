@@ -64,8 +64,10 @@ pub(crate) struct Rx {
     pub(super) local: LocalSettings,
     /// Counts calls of `recv`, to tell streams that did no work.
     pub(super) calls: u64,
-    /// Since when a frame or field block has been incomplete.
-    partial_since: Option<Instant>,
+    /// Frames that were whole, to tell one unfinished frame from the next.
+    whole_frames: u64,
+    /// The frame that is unfinished: its number, and since when.
+    partial: Option<(u64, Instant)>,
     peer_timeout: core::time::Duration,
 }
 
@@ -85,7 +87,8 @@ impl Rx {
             block: None,
             local: LocalSettings::Synced,
             calls: 0,
-            partial_since: None,
+            whole_frames: 0,
+            partial: None,
             peer_timeout: config.peer_timeout,
         }
     }
@@ -105,7 +108,7 @@ impl Rx {
             Phase::Preface { deadline, .. } => Some(deadline),
             _ => None,
         };
-        let partial = self.partial_since.map(|since| since + self.peer_timeout);
+        let partial = self.unfinished_since().map(|since| since + self.peer_timeout);
         [preface, partial, self.local.deadline()].into_iter().flatten().min()
     }
 
@@ -114,7 +117,7 @@ impl Rx {
         if matches!(self.phase, Phase::Preface { deadline, .. } if deadline <= now) {
             return Some(Violation::PrefaceTimeout);
         }
-        if self.partial_since.is_some_and(|since| since + self.peer_timeout <= now) {
+        if self.unfinished_since().is_some_and(|since| since + self.peer_timeout <= now) {
             return Some(Violation::FieldBlockTimeout);
         }
         self.local.deadline().is_some_and(|deadline| deadline <= now).then_some(Violation::SettingsTimeout)
@@ -136,17 +139,25 @@ impl Rx {
         Ok(input.len().saturating_sub(rest.len()))
     }
 
+    /// Since when the peer owes us the rest of a frame (other than DATA) or of a field block.
+    fn unfinished_since(&self) -> Option<Instant> {
+        let frame = self.partial.map(|(_, since)| since);
+        let block = self.block.as_ref().map(|block| block.since);
+        [frame, block].into_iter().flatten().min()
+    }
+
+    /// Notes whether the input ended inside a frame. A busy connection's always may: only the same frame counts.
     fn note_partial(&mut self, now: Instant) {
-        let partial = self.block.is_some()
-            || matches!(self.phase, Phase::Payload(_))
+        let partial = matches!(self.phase, Phase::Payload(_))
             || (matches!(self.phase, Phase::Header) && !self.carry.is_empty());
-        if !partial {
-            self.partial_since = None;
+        if partial {
+            let same = self.partial.filter(|(number, _)| *number == self.whole_frames);
+            self.partial = same.or(Some((self.whole_frames, now)));
+        } else {
+            self.partial = None;
             if self.carry.capacity() > CARRY_KEPT {
                 self.carry = Vec::new();
             }
-        } else if self.partial_since.is_none() {
-            self.partial_since = Some(now);
         }
     }
 
@@ -187,9 +198,8 @@ impl Rx {
         let taken = expected.len().min(input.len());
         let (head, rest) = input.split_at_checked(taken).unwrap_or((input, &[]));
         if !expected.starts_with(head) {
-            let method = [&b"GET "[..], b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"PATC", b"CONN"];
-            let http1 = matched == 0 && method.iter().any(|method| head.starts_with(method));
-            return Err(if http1 { Violation::Http1Request } else { Violation::BadPreface });
+            let began = PREFACE.get(..matched).unwrap_or_default();
+            return Err(if is_http1(began, input) { Violation::Http1Request } else { Violation::BadPreface });
         }
         if taken == expected.len() {
             self.phase = Phase::Header;
@@ -237,6 +247,7 @@ impl Rx {
     ) -> Result<&'a [u8], Violation> {
         self.admit(tx, header)?;
         if header.kind == Kind::DATA {
+            self.whole_frames = self.whole_frames.wrapping_add(1);
             self.phase = Phase::Header;
             self.account_data(tx, header)?;
             if header.flags.contains(Flags::PADDED) {
@@ -249,6 +260,7 @@ impl Rx {
         }
         if header.kind.0 > Kind::CONTINUATION.0 {
             // RFC 9113 §4.1: unknown types are ignored; ignoring is not free.
+            self.whole_frames = self.whole_frames.wrapping_add(1);
             self.phase = if header.length == 0 { Phase::Header } else { Phase::Skip(header.length) };
             trace(tx, header, &[]);
             tx.counters.glitch(tx.now)?;
@@ -314,6 +326,7 @@ impl Rx {
         handler: &mut H,
     ) -> Result<(), Violation> {
         trace(tx, header, payload);
+        self.whole_frames = self.whole_frames.wrapping_add(1);
         match header.kind {
             Kind::HEADERS => self.on_headers(tx, header, payload, handler),
             Kind::CONTINUATION => self.on_continuation(tx, header, payload, handler),
@@ -483,15 +496,23 @@ impl Rx {
 /// DATA on a closed stream (RFC 9113 §5.1 closed).
 fn closed_data(tx: &mut Tx, id: u32, why: ClosedBy) -> Result<(), Violation> {
     match why {
+        // RFC 9113 §6.8: above the last id we named, everything is ignored.
+        _ if tx.is_unwelcome(id) => tx.counters.glitch(tx.now),
         ClosedBy::End => Err(Violation::FrameOnClosedStream),
-        // In flight when we reset it.
-        ClosedBy::OurReset => Ok(()),
+        // In flight when we reset it. To ignore is not free.
+        ClosedBy::OurReset => tx.counters.glitch(tx.now),
         ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
         ClosedBy::Forgotten => {
             tx.counters.glitch(tx.now)?;
             tx.provoked_reset(id, Violation::FrameAfterReset)
         }
     }
+}
+
+/// True if the connection's first octets are, or begin like, the request line of HTTP/1.x.
+fn is_http1(began: &[u8], rest: &[u8]) -> bool {
+    let methods = ["GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ", "DELETE ", "PATCH ", "CONNECT "];
+    methods.iter().any(|method| method.bytes().zip(began.iter().chain(rest)).all(|(a, b)| a == *b))
 }
 
 fn trace(tx: &mut Tx, header: FrameHeader, payload: &[u8]) {
@@ -508,15 +529,25 @@ impl Tx {
         }
     }
 
-    /// While more is held than the budget allows, the stream that holds most is reset; the oldest message in assembly
-    /// is spared.
+    /// True for a stream of the peer's above the last id our GOAWAY named.
+    pub(super) fn is_unwelcome(&self, id: u32) -> bool {
+        !self.streams.is_local(id) && !self.shutdown.admits(id)
+    }
+
+    /// While more is held than the budget allows, a stream is reset: the one that holds most of those that were granted
+    /// nothing, and only without such the one that holds most. The oldest message in assembly is spared.
     fn relieve_budget<H: Handler>(&mut self, handler: &mut H) -> Result<(), Violation> {
-        while self.budget.is_overdrawn() {
+        while self.budget.is_overdrawn(0) {
+            let oldest = self.budget.oldest();
+            let spared = oldest.and_then(|key| self.streams.get(key)).map_or(0, |stream| stream.held);
+            if !self.budget.is_overdrawn(spared) {
+                return Ok(());
+            }
             let victim = self
                 .streams
                 .iter()
-                .filter(|(key, stream)| stream.held > 0 && !self.budget.is_oldest(*key))
-                .max_by_key(|(_, stream)| stream.held)
+                .filter(|(key, stream)| stream.held > 0 && oldest != Some(*key))
+                .max_by_key(|(_, stream)| (stream.reserve == 0, stream.held))
                 .map(|(key, _)| key);
             let Some(victim) = victim else { return Ok(()) };
             self.stream_error(victim, Violation::ReceiveBudget, handler)?;

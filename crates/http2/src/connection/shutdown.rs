@@ -54,6 +54,14 @@ impl Shutdown {
         }
     }
 
+    /// The last stream id a GOAWAY may name: one that was announced is never raised.
+    pub(crate) const fn bound(&self, last_stream_id: u32) -> u32 {
+        match self.ours {
+            Ours::Final { last_stream_id: announced } if announced < last_stream_id => announced,
+            _ => last_stream_id,
+        }
+    }
+
     /// True if we may open streams.
     pub(crate) const fn may_open(&self) -> bool {
         matches!(self.ours, Ours::Open) && self.peers_last_id.is_none()

@@ -126,6 +126,8 @@ impl Tx {
             self.notices.writable.push(key);
         }
         let empty = backlog.is_empty();
+        // What ends the stream costs nothing: it must not wait behind others for credit.
+        let only_end_left = backlog.next_needs_no_credit();
         backlog.scheduled = !empty;
         let _ = stream.send_window.take(length);
         let _ = self.send_window.take(length);
@@ -138,9 +140,9 @@ impl Tx {
         }
         match (empty, spent) {
             (true, _) => Turn::Done,
-            (false, true) => Turn::Spent,
+            (false, true) if !only_end_left => Turn::Spent,
             // More data or the end waits for the next look, which checks the output's mark and the windows again.
-            (false, false) => Turn::Stay,
+            (false, _) => Turn::Stay,
         }
     }
 

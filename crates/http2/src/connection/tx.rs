@@ -14,7 +14,7 @@ use super::output::Output;
 use super::shutdown::{Ours, SHUTDOWN_PING, Shutdown};
 use crate::config::Config;
 use crate::error::{By, ErrorCode, OpenError, Reset, SendError, Violation};
-use crate::flow_control::{ReceiveBudget, RecvWindow, SendWindow, Window};
+use crate::flow_control::{DEFAULT_WINDOW, ReceiveBudget, RecvWindow, SendWindow, Share, Window};
 use crate::frame::{Flags, FrameHeader, Kind};
 use crate::hpack::{Encoder, Field, HeaderField, Indexing, Name};
 use crate::limits::Counters;
@@ -54,6 +54,10 @@ pub struct Tx {
     pub(crate) announced: bool,
     pub(crate) counters: Counters,
     pub(crate) notices: Notices,
+    /// The peer acknowledged our SETTINGS_INITIAL_WINDOW_SIZE.
+    pub(crate) window_size_binds: bool,
+    /// PING frames of ours that were not answered yet.
+    pub(crate) pings_in_flight: u32,
     /// Somebody was told [`OpenError::StreamLimit`] and waits.
     pub(crate) opener_waits: bool,
     /// Since when the connection's send window has been empty while streams had something to send.
@@ -81,6 +85,8 @@ impl Tx {
             announced: false,
             counters: Counters::new(&config.limits, now),
             notices: Notices::default(),
+            window_size_binds: false,
+            pings_in_flight: 0,
             opener_waits: false,
             window_empty_since: None,
             output_full_since: None,
@@ -175,8 +181,9 @@ impl Tx {
     }
 
     pub(crate) fn new_stream(&self, id: u32) -> Stream {
-        let window = self.config.stream_window_octets;
-        Stream::new(id, Window::new(self.peer.initial_window), RecvWindow::new(window, window), self.now)
+        let target = self.config.stream_window_octets;
+        let open = if self.window_size_binds { target } else { target.max(DEFAULT_WINDOW) };
+        Stream::new(id, Window::new(self.peer.initial_window), RecvWindow::new(open, target), self.now)
     }
 
     /// Sends the header section of a response, `:status` first. An informational (1xx) section may come before the
@@ -204,6 +211,9 @@ impl Tx {
             .clone()
             .next()
             .is_some_and(|first| first.name == b":status" && first.value.first() == Some(&b'1'));
+        if informational && end_stream {
+            return Err(SendError::OutOfOrder);
+        }
         self.check_list(fields.clone())
             .map_err(|(octets, limit)| SendError::HeaderListTooLarge { octets, limit })?;
         self.write_section(id, fields, end_stream);
@@ -239,7 +249,7 @@ impl Tx {
     ) -> Result<Result<(), E>, SendError> {
         let entry = self.sendable(stream)?;
         let (id, direct) = (entry.id, !entry.has_backlog());
-        if !direct || expected > QUANTUM || self.output.pending() >= self.output_mark() {
+        if !direct || expected > QUANTUM || !self.may_write_at_once() {
             let mut payload = Vec::with_capacity(expected);
             if let Err(error) = encode(&mut payload) {
                 return Ok(Err(error));
@@ -253,7 +263,9 @@ impl Tx {
             return Ok(Err(error));
         }
         let length = self.output.payload(start).len();
-        if self.take_credit(stream, length) {
+        if length == 0 && !end_stream {
+            self.output.abandon(start);
+        } else if self.take_credit(stream, length) {
             let flags = if end_stream { Flags::END_STREAM } else { Flags::default() };
             let header = self.output.seal(start, Kind::DATA, flags, id);
             self.data_sent(header, start);
@@ -274,7 +286,7 @@ impl Tx {
     pub fn send_data(&mut self, stream: StreamKey, data: Bytes, end_stream: bool) -> Result<(), SendError> {
         let entry = self.sendable(stream)?;
         let (id, direct) = (entry.id, !entry.has_backlog());
-        let room = data.len() <= QUANTUM && self.output.pending() < self.output_mark();
+        let room = data.len() <= QUANTUM && self.may_write_at_once();
         if direct && room && (end_stream || !data.is_empty()) && self.take_credit(stream, data.len()) {
             self.write_data(id, data, end_stream);
             if end_stream {
@@ -284,6 +296,12 @@ impl Tx {
             self.enqueue(stream, data, end_stream);
         }
         Ok(())
+    }
+
+    /// False while streams wait for the output to drain or for the connection's credit: whoever comes now queues behind
+    /// them.
+    fn may_write_at_once(&self) -> bool {
+        self.window_empty_since.is_none() && self.output.pending() < self.output_mark()
     }
 
     /// Sends a trailer section, which ends our side of the stream, after everything that waits before it.
@@ -341,8 +359,11 @@ impl Tx {
 
     /// The handler of a stream held with [`SlotFate::HeldByApplication`](crate::SlotFate) has ended.
     pub fn free(&mut self, stream: StreamKey) {
-        if self.streams.get(stream).is_some_and(|entry| entry.tenure == Tenure::HeldByApplication) {
-            self.streams.remove(stream);
+        let held = self.streams.get(stream).filter(|entry| entry.tenure == Tenure::HeldByApplication);
+        let Some(id) = held.map(|entry| entry.id) else { return };
+        self.streams.remove(stream);
+        if self.streams.is_local(id) {
+            self.notices.stream_slot |= self.opener_waits;
         }
     }
 
@@ -387,8 +408,12 @@ impl Tx {
             }
             return;
         }
+        let contended = self.budget.oldest_while_others_wait().is_some();
         self.budget.request(stream, octets - promised, now);
         self.serve_grants();
+        if !contended {
+            self.budget.contention_began(now);
+        }
     }
 
     /// The message asked for with [`Tx::expect_message`] is complete.
@@ -438,6 +463,7 @@ impl Tx {
         let header =
             self.output.frame(Kind::PING, Flags::default(), 0, |tail| tail.extend_from_slice(&payload));
         self.trace_frame(header, &payload);
+        self.pings_in_flight = self.pings_in_flight.saturating_add(1);
     }
 
     /// Begins a graceful end (RFC 9113 §6.8): a server announces it, lets in what is in flight, and then names the last
@@ -626,6 +652,9 @@ impl Tx {
     pub(crate) fn close(&mut self, key: StreamKey, why: ClosedBy, reset: Option<Reset>) {
         let Some(stream) = self.streams.remove(key) else { return };
         self.leave(key, &stream, why, reset);
+        if self.streams.is_local(stream.id) {
+            self.notices.stream_slot |= self.opener_waits;
+        }
     }
 
     /// Ends a stream on the wire while its handler keeps the slot.
@@ -636,6 +665,8 @@ impl Tx {
         let fresh = Stream::new(id, Window::new(0), RecvWindow::new(0, 0), self.now);
         let mut stream = core::mem::replace(entry, fresh);
         entry.tenure = Tenure::HeldByApplication;
+        // What it waited for stays: it may explain the reset.
+        (entry.blocked_on, entry.blocked_since) = (stream.blocked_on, stream.blocked_since);
         stream.tenure = Tenure::Live;
         self.leave(key, &stream, why, Some(reset));
     }
@@ -643,13 +674,10 @@ impl Tx {
     fn leave(&mut self, key: StreamKey, stream: &Stream, why: ClosedBy, reset: Option<Reset>) {
         let now = self.now;
         self.streams.remember(stream.id, why);
-        self.budget.adjust(stream.share(), 0);
+        self.budget.adjust(stream.share(), Share::default());
         self.budget.finished(key, now);
         if why == ClosedBy::End {
             self.counters.stream_completed(now);
-        }
-        if self.streams.is_local(stream.id) {
-            self.notices.stream_slot |= self.opener_waits;
         }
         if stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled) {
             self.ready.retain(|ready| *ready != key);
@@ -657,7 +685,7 @@ impl Tx {
         if let Some(observer) = &mut self.observer {
             observer.on_trace(now, &Trace::StreamClosed { stream_id: stream.id, reset });
         }
-        if stream.share() > 0 {
+        if stream.share() != Share::default() {
             self.serve_grants();
         }
     }

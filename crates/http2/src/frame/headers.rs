@@ -35,8 +35,9 @@ impl<'a> Headers<'a> {
         let stream_id = super::on_stream(header)?;
         let (content, padding) = padding::split(header, payload)?;
         let (priority, fragment) = if header.flags.contains(Flags::PRIORITY) {
-            let (octets, fragment) =
-                content.split_first_chunk::<{ PriorityParams::OCTETS }>().ok_or(Violation::FrameSize)?;
+            let (octets, fragment) = content
+                .split_first_chunk::<{ PriorityParams::OCTETS }>()
+                .ok_or_else(|| padding::too_short(padding, payload, PriorityParams::OCTETS))?;
             (Some(PriorityParams::decode(*octets)), fragment)
         } else {
             (None, content)

@@ -17,6 +17,12 @@ pub(super) fn split(header: FrameHeader, payload: &[u8]) -> Result<(&[u8], Optio
     Ok((rest.get(..content).unwrap_or_default(), Some(*pad_length)))
 }
 
+/// The rule broken when `needed` octets in front of a field block are not all there: padding that takes their room
+/// (§6.2), or a frame that is too short for them anyway.
+pub(super) fn too_short(padding: Option<u8>, payload: &[u8], needed: usize) -> Violation {
+    if padding.is_some() && payload.len() > needed { Violation::PaddingTooLong } else { Violation::FrameSize }
+}
+
 /// Writes content with its padding around it.
 pub(super) fn write(padding: Option<u8>, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
     out.extend(padding);

@@ -30,7 +30,8 @@ impl<'a> PushPromise<'a> {
     pub fn decode(header: FrameHeader, payload: &'a [u8]) -> Result<Self, Violation> {
         let stream_id = super::on_stream(header)?;
         let (content, padding) = padding::split(header, payload)?;
-        let (promised, fragment) = content.split_first_chunk::<4>().ok_or(Violation::FrameSize)?;
+        let (promised, fragment) =
+            content.split_first_chunk::<4>().ok_or_else(|| padding::too_short(padding, payload, 4))?;
         let promised_stream_id = u32::from_be_bytes(*promised) & 0x7fff_ffff;
         let end_headers = header.flags.contains(Flags::END_HEADERS);
         Ok(Self { stream_id, promised_stream_id, fragment, padding, end_headers })

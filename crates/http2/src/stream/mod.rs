@@ -9,7 +9,7 @@ pub(crate) mod registry;
 
 pub(crate) use backlog::{Backlog, Piece, StoredField};
 
-use crate::flow_control::{RecvWindow, SendWindow};
+use crate::flow_control::{RecvWindow, SendWindow, Share};
 use crate::observe::BlockedOn;
 use crate::time::Instant;
 
@@ -164,8 +164,8 @@ impl Stream {
     }
 
     /// This stream's share of the receive budget.
-    pub(crate) fn share(&self) -> u32 {
-        self.held.max(self.reserve)
+    pub(crate) fn share(&self) -> Share {
+        Share { spoken_for: self.held.max(self.reserve), held: self.held }
     }
 
     pub(crate) fn backlog_octets(&self) -> usize {
