@@ -1,0 +1,8 @@
+//! Generates code for the services that the programs of this package serve and call.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    clearway_build::configure()
+        .build_client(false)
+        .compile_protos(&["../proto/bench/echo.proto"], &["../proto"])?;
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! `bench.Echo` on our stack: plain echoes to measure, and methods that misuse a server on purpose.
+//!
+//! Generated code, the public API and the library's defaults; only the flags change anything, so that what a load
+//! generator finds here is true of every server built on the library.
+//!
+//! Left out: TLS, which comes with the transport's, and health checking, which comes with its service.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clearway::transport::{Address, Listener, Server};
+use clearway::{Request, Response, Status, Streaming};
+
+/// Code generated from proto/bench/echo.proto.
+mod bench {
+    clearway::include_proto!("bench");
+}
+
+use bench::echo_server::{Echo, EchoServer};
+use bench::{Msg, StreamReq, Work};
+
+const HELP: &str = "\
+bench.Echo: echoes to measure, and methods that misuse a server on purpose (proto/bench/echo.proto).
+
+Usage: bench-server --port N [--runtime current_thread|multi_thread] [--workers K] [--max-streams N] [--tls]
+
+  --port N         listen on 127.0.0.1:N; 0 takes any free port
+  --runtime R      tokio's scheduler (multi_thread)
+  --workers K      threads of multi_thread (one for each core)
+  --max-streams N  concurrent calls on one connection (the library's default)
+  --tls            speak TLS with ALPN h2 (not built yet)
+  --help           print this
+
+Prints `listening on 127.0.0.1:PORT` once it accepts connections; serves until it is killed.
+Exits 2 when the command line cannot be used, 1 when the port cannot be listened on.
+";
+
+/// Every method of the service; there is nothing to keep between calls.
+struct Bench;
+
+impl Echo for Bench {
+    type ServerStreamStream = tokio_stream::Iter<Download>;
+    type BidiStream = Streaming<Msg>;
+
+    async fn unary(&self, request: Request<Msg>) -> Result<Response<Msg>, Status> {
+        Ok(Response::new(request.into_inner()))
+    }
+
+    async fn server_stream(
+        &self,
+        request: Request<StreamReq>,
+    ) -> Result<Response<Self::ServerStreamStream>, Status> {
+        let StreamReq { count, size } = request.into_inner();
+        let size = usize::try_from(size).map_err(|_| Status::invalid_argument("size does not fit memory"))?;
+        Ok(Response::new(tokio_stream::iter(Download { left: count, size })))
+    }
+
+    async fn bidi(&self, request: Request<Streaming<Msg>>) -> Result<Response<Self::BidiStream>, Status> {
+        Ok(Response::new(request.into_inner()))
+    }
+
+    async fn r#yield(&self, request: Request<Msg>) -> Result<Response<Msg>, Status> {
+        tokio::task::yield_now().await;
+        Ok(Response::new(request.into_inner()))
+    }
+
+    async fn spin(&self, request: Request<Work>) -> Result<Response<Msg>, Status> {
+        let Work { micros, payload } = request.into_inner();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(micros.into()) {
+            std::hint::spin_loop();
+        }
+        Ok(Response::new(Msg { payload }))
+    }
+
+    async fn block(&self, request: Request<Work>) -> Result<Response<Msg>, Status> {
+        let Work { micros, payload } = request.into_inner();
+        std::thread::sleep(Duration::from_micros(micros.into()));
+        Ok(Response::new(Msg { payload }))
+    }
+
+    async fn hold(&self, request: Request<Streaming<Msg>>) -> Result<Response<Msg>, Status> {
+        // Kept, so that the upload stays open and unread.
+        let _unread = request;
+        std::future::pending().await
+    }
+}
+
+/// What one ServerStream call sends: messages made when they are wanted.
+struct Download {
+    left: u32,
+    size: usize,
+}
+
+impl Iterator for Download {
+    type Item = Result<Msg, Status>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        Some(Ok(Msg { payload: vec![0; self.size] }))
+    }
+}
+
+/// Which tokio scheduler serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheduler {
+    CurrentThread,
+    /// `None`: one thread for each core.
+    MultiThread {
+        workers: Option<usize>,
+    },
+}
+
+impl Scheduler {
+    fn build(self) -> std::io::Result<tokio::runtime::Runtime> {
+        let mut builder = match self {
+            Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
+            Self::MultiThread { .. } => tokio::runtime::Builder::new_multi_thread(),
+        };
+        if let Self::MultiThread { workers: Some(workers) } = self {
+            builder.worker_threads(workers);
+        }
+        builder.enable_all().build()
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Serve { port: u16, scheduler: Scheduler, max_streams: Option<u32> },
+    Help,
+}
+
+fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
+    use lexopt::prelude::*;
+
+    let mut parser = lexopt::Parser::from_args(args);
+    let (mut port, mut runtime, mut workers, mut max_streams) = (None, None, None, None);
+    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+        match argument {
+            Long("port") => port = Some(number(&mut parser, "--port")?),
+            Long("workers") => workers = Some(number(&mut parser, "--workers")?),
+            Long("max-streams") => max_streams = Some(number(&mut parser, "--max-streams")?),
+            Long("runtime") => {
+                let value = parser.value().and_then(ValueExt::string).map_err(|error| error.to_string())?;
+                runtime = Some(value);
+            }
+            Long("tls") => {
+                return Err("--tls: this build has no TLS yet (clearway speaks cleartext HTTP/2 only)".into());
+            }
+            Long("help") => return Ok(Asked::Help),
+            other => return Err(format!("{}; see --help", other.unexpected())),
+        }
+    }
+    let scheduler = match (runtime.as_deref(), workers) {
+        (_, Some(0)) => return Err("--workers: at least 1".into()),
+        (None | Some("multi_thread"), workers) => Scheduler::MultiThread { workers },
+        (Some("current_thread"), None | Some(1)) => Scheduler::CurrentThread,
+        (Some("current_thread"), Some(_)) => {
+            return Err("--workers: current_thread has one thread".into());
+        }
+        (Some(other), _) => {
+            return Err(format!("--runtime: {other} is neither current_thread nor multi_thread"));
+        }
+    };
+    let port = port.ok_or("--port is missing; see --help")?;
+    Ok(Asked::Serve { port, scheduler, max_streams })
+}
+
+fn number<T>(parser: &mut lexopt::Parser, flag: &str) -> Result<T, String>
+where
+    T: std::str::FromStr,
+    T::Err: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    use lexopt::ValueExt;
+
+    parser.value().and_then(|value| value.parse()).map_err(|error| format!("{flag}: {error}"))
+}
+
+async fn serve(port: u16, max_streams: Option<u32>) -> Result<Infallible, String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = Listener::bind(&Address::Tcp(address))
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    println!("listening on {}", listener.local_addr().unwrap_or(address));
+    // Whoever waits for the line reads it through a pipe.
+    std::io::stdout().flush().map_err(|error| format!("stdout: {error}"))?;
+    let router = Server::builder().max_concurrent_streams(max_streams).add_service(EchoServer::new(Bench));
+    match router.serve_with_listener(listener, std::future::pending()).await {
+        Err(error) => Err(error.to_string()),
+        Ok(()) => Err("stopped serving although nobody asked for it".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let (port, scheduler, max_streams) = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Serve { port, scheduler, max_streams }) => (port, scheduler, max_streams),
+        Ok(Asked::Help) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("bench-server: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match scheduler.build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bench-server: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Err(message) = runtime.block_on(serve(port, max_streams));
+    eprintln!("bench-server: {message}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Asked, String> {
+        read_flags(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let scheduler = Scheduler::MultiThread { workers: Some(2) };
+        assert_eq!(
+            read(&["--port", "0", "--runtime", "multi_thread", "--workers=2", "--max-streams", "7"]),
+            Ok(Asked::Serve { port: 0, scheduler, max_streams: Some(7) })
+        );
+        assert_eq!(
+            read(&["--port=1", "--runtime=current_thread", "--workers=1"]),
+            Ok(Asked::Serve { port: 1, scheduler: Scheduler::CurrentThread, max_streams: None })
+        );
+        assert_eq!(read(&["--help"]), Ok(Asked::Help));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for bad in [
+            &[][..],
+            &["--port", "65536"],
+            &["--port=1", "--workers=0"],
+            &["--port=1", "--runtime=threads"],
+            &["--port=1", "--runtime=current_thread", "--workers=2"],
+            &["--port=1", "more"],
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+        assert!(read(&["--port=1", "--tls"]).is_err_and(|message| message.contains("no TLS yet")));
+    }
+
+    #[test]
+    fn a_download_has_what_was_asked_for() {
+        let sizes: Vec<_> =
+            Download { left: 3, size: 5 }.flatten().map(|message| message.payload.len()).collect();
+        assert_eq!(sizes, [5, 5, 5]);
+    }
+}
