@@ -1,0 +1,96 @@
+//! The peer suites, in the order in which they run.
+
+mod curl;
+mod h2load;
+mod h2spec;
+mod interop;
+mod nghttp;
+
+use std::process::Command;
+
+use crate::process::Server;
+use crate::suite::{Need, Suite};
+use crate::workspace::Workspace;
+
+/// Every suite. A need that is not met skips its suite.
+pub(crate) const ALL: &[Suite] = &[
+    Suite { name: "h2spec", needs: &[Need::Peer("h2spec"), Need::Ours("h2-server")], run: h2spec::run },
+    Suite { name: "nghttp", needs: &[Need::Peer("nghttp"), Need::Ours("h2-server")], run: nghttp::run },
+    Suite { name: "curl", needs: &[Need::Peer("curl"), Need::Ours("h2-server")], run: curl::run },
+    Suite { name: "h2load", needs: &[Need::Peer("h2load"), Need::Ours("h2-server")], run: h2load::run },
+    Suite {
+        name: "interop_go",
+        needs: &[
+            Need::Peer("go-interop-client"),
+            Need::Peer("go-interop-server"),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+        ],
+        run: interop::go,
+    },
+    Suite {
+        name: "grpcio",
+        needs: &[
+            Need::Python,
+            Need::File(interop::GRPCIO_CLIENT),
+            Need::File(interop::GRPCIO_SERVER),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+        ],
+        run: interop::grpcio,
+    },
+    Suite {
+        name: "tonic",
+        needs: &[
+            Need::File("bench/peers/src/bin/tonic-interop-client.rs"),
+            Need::File("bench/peers/src/bin/tonic-interop-server.rs"),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+        ],
+        run: interop::tonic,
+    },
+];
+
+/// A program of the interop package that takes `--port N`.
+fn serve(workspace: &Workspace, program: &str) -> Result<Server, String> {
+    Server::start(|port| {
+        let mut command = Command::new(workspace.program(program));
+        command.arg("--port").arg(port.to_string());
+        command
+    })
+}
+
+/// A peer's program. That it is there was checked before the suite began.
+fn peer(workspace: &Workspace, program: &str) -> Command {
+    Command::new(workspace.peer(program).unwrap_or_else(|| program.into()))
+}
+
+/// The number right before a word, as in `100 succeeded`.
+fn number_before(text: &str, word: &str) -> Option<u64> {
+    let words: Vec<&str> = text.split([' ', ',', '\n']).filter(|word| !word.is_empty()).collect();
+    words.windows(2).find_map(|pair| match pair {
+        [number, what] if *what == word => number.parse().ok(),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_by_what_they_count() {
+        let line = "requests: 100 total, 99 started, 98 done, 97 succeeded, 3 failed, 2 errored, 1 timeout\n";
+        assert_eq!(number_before(line, "succeeded"), Some(97));
+        assert_eq!(number_before(line, "timeout"), Some(1));
+        assert_eq!(number_before(line, "skipped"), None);
+    }
+
+    #[test]
+    fn names_of_suites_are_unique() {
+        let mut names: Vec<&str> = ALL.iter().map(|suite| suite.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
