@@ -387,6 +387,32 @@ impl Peer {
         assert!(self.failure.is_some(), "the connection goes on");
     }
 
+    /// As [`Peer::expect_goaway`], after whatever else the engine said before.
+    ///
+    /// # Panics
+    /// If it is not so.
+    #[track_caller]
+    pub fn expect_last_goaway(&mut self, code: ErrorCode, text: &str) {
+        self.flush();
+        self.received.retain(|frame| frame.kind == Kind::GOAWAY);
+        self.expect_goaway(code, text);
+        assert_eq!(self.received, [], "GOAWAY more than once");
+    }
+
+    /// The engine must have sent so many RST_STREAM frames at least, all with this code, and nothing else.
+    ///
+    /// # Panics
+    /// If it is not so.
+    #[track_caller]
+    pub fn expect_resets(&mut self, at_least: usize, code: ErrorCode) {
+        let mut frames = self.drain();
+        frames.retain(|frame| frame.kind != Kind::WINDOW_UPDATE);
+        let same =
+            |frame: &FrameSpec| frame.kind == Kind::RST_STREAM && frame.octets() == code.0.to_be_bytes();
+        assert!(frames.iter().all(same), "{:?}", frames.iter().find(|frame| !same(frame)));
+        assert!(frames.len() >= at_least, "{} resets", frames.len());
+    }
+
     /// The engine must have nothing to say (WINDOW_UPDATE apart), and the connection must be alive.
     ///
     /// # Panics

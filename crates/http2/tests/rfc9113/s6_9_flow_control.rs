@@ -275,7 +275,7 @@ fn small_writes_do_not_starve_a_stream_that_waits_for_connection_credit() {
         peer.send(headers(id).request().end_stream());
         peer.respond(id, false);
     }
-    peer.write(1, &[0; 100_000], false);
+    peer.write(1, &[0; 300_000], false);
     peer.drain();
     for _ in 0..100 {
         // Credit comes and before the scheduler ran the program writes on the other stream.

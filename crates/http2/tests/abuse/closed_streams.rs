@@ -1,0 +1,52 @@
+//! Frames on streams that are closed: most may have been in flight, and none is free.
+
+use clearway_http2::{Config, ErrorCode};
+use clearway_testkit::{Answer, Peer, data, headers, rst_stream};
+
+/// One RST_STREAM may cross the end of each stream; a backend that answers as its clients give up sees thousands.
+#[test]
+fn one_reset_may_cross_the_end_of_each_stream() {
+    let mut peer = Peer::of_server(Config::default());
+    peer.app.answer = Answer::Ok;
+    for round in 0..400 {
+        for n in 0..100 {
+            peer.send(headers(2 * (100 * round + n) + 1).request().end_stream());
+        }
+        for n in 0..100 {
+            peer.send(rst_stream(2 * (100 * round + n) + 1, ErrorCode::CANCEL));
+        }
+        peer.drain();
+        peer.app.events.clear();
+    }
+    peer.expect_alive();
+}
+
+#[test]
+fn resets_of_a_closed_stream_without_end_end_the_connection() {
+    let mut peer = Peer::of_server(Config::default());
+    peer.send(headers(1).request());
+    let sent = crate::flood(&mut peer, 1_000_000, "glitches", |_| rst_stream(1, ErrorCode::CANCEL));
+    assert!((10_000..10_010).contains(&sent), "{sent}");
+}
+
+/// What was in flight when we reset a stream is ignored, not for ever.
+#[test]
+fn data_on_a_stream_we_reset_ends_the_connection_at_last() {
+    let mut peer = Peer::of_server(Config::default());
+    peer.send(headers(1).request());
+    let key = peer.app.key(1);
+    peer.tx().reset(key, ErrorCode::CANCEL);
+    peer.drain();
+    let sent = crate::flood(&mut peer, 1_000_000, "glitches", |_| data(1, b"x"));
+    assert_eq!(sent, 10_001);
+}
+
+/// After its own reset a peer has nothing to say on a stream: each frame costs a reset of ours.
+#[test]
+fn data_after_the_peers_own_reset_ends_the_connection() {
+    let mut peer = Peer::of_server(Config::default());
+    peer.send(headers(1).request());
+    peer.send(rst_stream(1, ErrorCode::CANCEL));
+    let sent = crate::flood(&mut peer, 1_000_000, "resets", |_| data(1, b""));
+    assert!((1000..1010).contains(&sent), "{sent}");
+}
