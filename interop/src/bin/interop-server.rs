@@ -1,0 +1,118 @@
+//! `grpc.testing.TestService` on our stack, with the official server's flags: what other implementations' interop clients
+//! call.
+//!
+//! Generated code, the public API and the library's defaults. Left out: TLS, which comes with the transport's.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use clearway::transport::{Address, Listener, Server};
+use clearway_interop::flags::{self, Asked, Problem};
+use clearway_interop::service::Interop;
+use clearway_interop::testing::test_service_server::TestServiceServer;
+
+const HELP: &str = "\
+grpc.testing.TestService: the server of the gRPC interop suite.
+
+Usage: interop-server --port N [--use_tls=true --tls_cert_file FILE --tls_key_file FILE]
+
+  --port N             listen on 127.0.0.1:N; 0 takes any free port
+  --use_tls[=BOOL]     speak TLS (not built yet); false by default
+  --tls_cert_file FILE PEM certificate chain for --use_tls
+  --tls_key_file FILE  PEM private key for --use_tls
+  --help               print this
+
+Prints `listening on 127.0.0.1:PORT` once it accepts connections; serves until it is killed.
+Exits 2 when the command line cannot be used, 1 when the port cannot be listened on.
+";
+
+fn main() -> ExitCode {
+    let port = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Run(port)) => port,
+        Ok(Asked::Help) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(problem) => {
+            eprintln!("interop-server: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("interop-server: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(port)) {
+        Ok(never) => match never {},
+        Err(error) => {
+            eprintln!("interop-server: cannot listen on 127.0.0.1:{port}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    port: Option<u16>,
+    use_tls: bool,
+}
+
+fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<u16>, Problem> {
+    let asked = flags::read(args, |flags: &mut Flags, name, values| {
+        match name {
+            "port" => flags.port = Some(values.port()?),
+            "use_tls" => flags.use_tls = values.switch()?,
+            // Without TLS nothing reads them.
+            "tls_cert_file" | "tls_key_file" => drop(values.text()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    match asked {
+        Asked::Help => Ok(Asked::Help),
+        Asked::Run(Flags { use_tls: true, .. }) => Err(flags::NO_TLS.into()),
+        Asked::Run(Flags { port: None, .. }) => Err("--port is missing; see --help".into()),
+        Asked::Run(Flags { port: Some(port), .. }) => Ok(Asked::Run(port)),
+    }
+}
+
+async fn serve(port: u16) -> Result<Infallible, Box<dyn std::error::Error>> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = Listener::bind(&Address::Tcp(address)).await?;
+    println!("listening on {}", listener.local_addr().unwrap_or(address));
+    // Whoever waits for the line reads it through a pipe.
+    std::io::stdout().flush()?;
+    let router = Server::builder().add_service(TestServiceServer::new(Interop));
+    router.serve_with_listener(listener, std::future::pending()).await?;
+    Err("the server has ended".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Asked<u16>, Problem> {
+        read_flags(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn official_flags_are_read() {
+        assert_eq!(read("--port=0 --use_tls=false"), Ok(Asked::Run(0)));
+        assert_eq!(read("--port 10000"), Ok(Asked::Run(10000)));
+        assert_eq!(read("--help"), Ok(Asked::Help));
+        assert!(read("").is_err_and(|problem| problem.contains("--port")));
+    }
+
+    #[test]
+    fn tls_is_refused_by_name() {
+        for line in ["--port 1 --use_tls", "--use_tls=true --tls_cert_file a --tls_key_file=b --port 1"] {
+            assert!(read(line).is_err_and(|problem| problem.contains("no TLS yet")), "{line}");
+        }
+    }
+}
