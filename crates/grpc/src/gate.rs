@@ -29,6 +29,11 @@ pub(crate) struct SendGate {
 }
 
 impl SendGate {
+    /// A gate that is shut until [`SendGate::writable`]: the call has no stream yet.
+    pub(crate) fn shut() -> Self {
+        Self { state: Mutex::new(State { backlogged: true, ..State::default() }) }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use clearway_http2::StreamKey;
 
 use crate::Status;
+use crate::client::{Place, Places, QueueFull};
 use crate::framing::PREFIX;
 use crate::metadata::MetadataMap;
 
@@ -43,8 +44,18 @@ pub(crate) enum WakeAt {
 /// How this direction ended: with trailers, or with a status other than OK.
 pub(crate) type End = Result<MetadataMap, Status>;
 
+/// The stream a call has, and how to reach the task that owns it.
+#[derive(Clone)]
+struct Link {
+    stream: StreamKey,
+    ops: Arc<dyn StreamOps>,
+}
+
 struct State {
-    stream: Option<StreamKey>,
+    /// None until the call has a stream.
+    link: Option<Link>,
+    /// Client: what a call that waits occupies in its channel's queue.
+    place: Option<Place>,
     head: Option<MetadataMap>,
     messages: VecDeque<Bytes>,
     end: Option<End>,
@@ -61,7 +72,6 @@ struct State {
 pub(crate) struct Inbound {
     state: Mutex<State>,
     wake_at: WakeAt,
-    ops: Arc<dyn StreamOps>,
 }
 
 /// Everything a unary call brought.
@@ -72,9 +82,20 @@ pub(crate) struct Whole {
 }
 
 impl Inbound {
+    /// For a stream that exists.
     pub(crate) fn new(stream: Option<StreamKey>, wake_at: WakeAt, ops: Arc<dyn StreamOps>) -> Self {
+        Self::with_link(stream.map(|stream| Link { stream, ops }), wake_at)
+    }
+
+    /// For a call that gets its stream later.
+    pub(crate) fn unopened(wake_at: WakeAt) -> Self {
+        Self::with_link(None, wake_at)
+    }
+
+    fn with_link(link: Option<Link>, wake_at: WakeAt) -> Self {
         let state = State {
-            stream,
+            link,
+            place: None,
             head: None,
             messages: VecDeque::new(),
             end: None,
@@ -84,7 +105,7 @@ impl Inbound {
             owed: 0,
             waker: None,
         };
-        Self { state: Mutex::new(state), wake_at, ops }
+        Self { state: Mutex::new(state), wake_at }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -95,11 +116,39 @@ impl Inbound {
     // The connection's side.
 
     /// The call got its stream. False if the reader has given up: then nothing should be sent.
-    pub(crate) fn opened(&self, stream: StreamKey) -> bool {
+    pub(crate) fn opened(&self, stream: StreamKey, ops: Arc<dyn StreamOps>) -> bool {
         self.with(|state| {
-            state.stream = Some(stream);
+            state.link = Some(Link { stream, ops });
+            state.place = None;
             !state.abandoned
         })
+    }
+
+    /// The call lost its stream before anything came, and will get another.
+    pub(crate) fn detached(&self) {
+        self.with(|state| state.link = None);
+    }
+
+    /// The call waits; until it is opened, over, or given up it occupies a place in its channel's queue.
+    ///
+    /// # Errors
+    /// All places are taken.
+    pub(crate) fn occupy(&self, places: &Arc<Places>) -> Result<(), QueueFull> {
+        self.with(|state| {
+            if state.place.is_none() && !state.abandoned {
+                state.place = Some(places.take()?);
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`Inbound::occupy`], for a call that was let in before: its place is beyond the limit if need be.
+    pub(crate) fn occupy_again(&self, places: &Arc<Places>) {
+        self.with(|state| {
+            if state.place.is_none() && !state.abandoned {
+                state.place = Some(places.take_always());
+            }
+        });
     }
 
     /// True once the reader has given up.
@@ -143,6 +192,7 @@ impl Inbound {
     pub(crate) fn end(&self, end: End) -> Option<Waker> {
         self.with(|state| {
             state.end.get_or_insert(end);
+            state.place = None;
             state.reader_waits = false;
             state.waker.take()
         })
@@ -191,49 +241,57 @@ impl Inbound {
 
     /// The next message, or the end.
     pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Result<Bytes, End>> {
-        let (poll, release, want) = self.with(|state| {
+        let (poll, link, release, want) = self.with(|state| {
             if let Some(message) = state.messages.pop_front() {
                 state.owed = state.owed.saturating_add(message.len()).saturating_add(PREFIX);
                 let release = if state.owed >= RELEASE_AT { core::mem::take(&mut state.owed) } else { 0 };
-                return (Poll::Ready(Ok(message)), state.stream.zip(Some(release)), None);
+                return (Poll::Ready(Ok(message)), state.link_if(release > 0), release, false);
             }
             if let Some(end) = &state.end {
-                return (Poll::Ready(Err(end.clone())), None, None);
+                return (Poll::Ready(Err(end.clone())), None, 0, false);
             }
             register(&mut state.waker, cx);
-            let want = (state.assembling && !state.reader_waits).then_some(state.stream).flatten();
+            let want = state.assembling && !state.reader_waits;
             state.reader_waits = true;
             let release = core::mem::take(&mut state.owed);
-            (Poll::Pending, state.stream.zip(Some(release)), want)
+            (Poll::Pending, state.link_if(release > 0 || want), release, want)
         });
-        if let Some((stream, octets)) = release
-            && octets > 0
-        {
-            self.ops.release(stream, octets);
-        }
-        if let Some(stream) = want {
-            self.ops.want(stream);
+        if let Some(Link { stream, ops }) = link {
+            if release > 0 {
+                ops.release(stream, release);
+            }
+            if want {
+                ops.want(stream);
+            }
         }
         poll
     }
 
     /// The reader gives up.
     pub(crate) fn abandon(&self) {
-        let stream = self.with(|state| {
+        let (link, owed) = self.with(|state| {
             state.abandoned = true;
+            state.place = None;
             state.waker = None;
             let held: usize =
                 state.messages.drain(..).map(|message| message.len().saturating_add(PREFIX)).sum();
             state.owed = state.owed.saturating_add(held);
             let owed = core::mem::take(&mut state.owed);
-            if state.end.is_some() { None } else { state.stream.zip(Some(owed)) }
+            (state.link_if(state.end.is_none()), owed)
         });
-        if let Some((stream, owed)) = stream {
+        if let Some(Link { stream, ops }) = link {
             if owed > 0 {
-                self.ops.release(stream, owed);
+                ops.release(stream, owed);
             }
-            self.ops.abandon(stream);
+            ops.abandon(stream);
         }
+    }
+}
+
+impl State {
+    /// The link, when there is something to say over it.
+    fn link_if(&self, needed: bool) -> Option<Link> {
+        if needed { self.link.clone() } else { None }
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Left out so far: TLS, compression, retries by policy, balancing over several addresses, interceptors.
 
+mod balance;
 mod cause;
 mod code;
 mod deadline;
@@ -19,9 +20,11 @@ mod gate;
 mod inbound;
 mod percent;
 mod request;
+mod resolve;
 mod status;
 mod streaming;
 
+pub mod client;
 pub mod codec;
 pub mod metadata;
 pub mod server;
@@ -36,6 +39,7 @@ pub use streaming::Streaming;
 /// Servers, channels and the addresses they use.
 pub mod transport {
     pub use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
+    pub use crate::client::{Channel, Endpoint};
     pub use crate::server::{Router, Server};
     pub use clearway_transport::{
         Address, AddressError, CloseReason, ConnectPhase, Listener, PeerAddr, Stream, pair,

@@ -207,6 +207,12 @@ impl Status {
         self
     }
 
+    /// The same status with more to read in its message.
+    pub(crate) fn and_note(mut self, note: String) -> Self {
+        self.0.message = format!("{}; {note}", self.0.message).into();
+        self
+    }
+
     /// This status as trailer fields.
     pub(crate) fn trailer(&self) -> Trailer<'_> {
         let details = &self.0.details;

@@ -1,0 +1,155 @@
+//! `pick_first`: one connection, to the first address that takes one (gRPC's load balancing page, gRFC A62).
+//!
+//! Without calls it has no connection and stays idle. When every address failed it says so and tries again after the
+//! back-off, and calls fail until a connection is up (A62: the failure is sticky).
+//!
+//! Left out: trying addresses side by side (gRFC A61), shuffling them.
+
+use std::sync::Arc;
+use std::vec;
+
+use clearway_transport::Address;
+
+use super::{Connectivity, FailAll, Next, One, Policy, Published, QueueAll, Reaction};
+use crate::Status;
+use crate::client::Ops;
+
+/// The policy; see the [module](self).
+#[derive(Default)]
+pub(crate) struct PickFirst {
+    /// Addresses that were not tried in this pass.
+    left: vec::IntoIter<Address>,
+    /// Calls fail until a connection is up.
+    failing: bool,
+}
+
+impl PickFirst {
+    fn publish(state: Connectivity) -> Option<Published> {
+        Some(Published { state, picker: Arc::new(QueueAll) })
+    }
+
+    /// Tries the next address; after the last one calls fail with what went wrong there.
+    fn advance(&mut self, why: impl FnOnce() -> Status) -> Reaction {
+        match self.left.next() {
+            Some(address) => Reaction { publish: None, next: Next::Connect(address) },
+            None => self.give_up(why()),
+        }
+    }
+
+    fn give_up(&mut self, why: Status) -> Reaction {
+        self.failing = true;
+        let picker = Arc::new(FailAll(why.clone()));
+        let publish = Some(Published { state: Connectivity::TransientFailure(why), picker });
+        Reaction { publish, next: Next::BackOff }
+    }
+}
+
+impl Policy for PickFirst {
+    fn wanted(&mut self) -> Reaction {
+        let publish = if self.failing { None } else { Self::publish(Connectivity::Connecting) };
+        Reaction { publish, next: Next::Resolve }
+    }
+
+    fn resolved(&mut self, answer: Result<Vec<Address>, Status>) -> Reaction {
+        match answer {
+            Ok(addresses) => {
+                self.left = addresses.into_iter();
+                self.advance(|| Status::unavailable("the resolver gave no address"))
+            }
+            Err(why) => self.give_up(why),
+        }
+    }
+
+    fn ready(&mut self, connection: Ops) -> Reaction {
+        self.failing = false;
+        self.left = Vec::new().into_iter();
+        let publish = Some(Published { state: Connectivity::Ready, picker: Arc::new(One(connection)) });
+        Reaction { publish, next: Next::Rest }
+    }
+
+    fn failed(&mut self, why: Status) -> Reaction {
+        self.advance(|| why)
+    }
+
+    fn gone(&mut self) -> Reaction {
+        Reaction { publish: Self::publish(Connectivity::Idle), next: Next::Rest }
+    }
+
+    fn rested(&mut self) -> Reaction {
+        Reaction { publish: None, next: Next::Resolve }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Code;
+    use crate::balance::Pick;
+    use crate::client::StartCall;
+    use crate::inbound::{Inbound, WakeAt};
+
+    fn addresses(ports: &[u16]) -> Vec<Address> {
+        ports.iter().map(|port| Address::Tcp(([127, 0, 0, 1], *port).into())).collect()
+    }
+
+    /// State and pick in one word, and what comes next.
+    fn told(reaction: Reaction) -> (String, Next) {
+        let call = StartCall::for_tests(Arc::new(Inbound::unopened(WakeAt::End)));
+        let text = reaction.publish.map_or_else(String::new, |published| {
+            let pick = match published.picker.pick(&call) {
+                Pick::Connection(_) => "connection".to_owned(),
+                Pick::Queue => "queue".to_owned(),
+                Pick::Fail(status) => format!("fail {}", status.message()),
+                Pick::Drop(_) => "drop".to_owned(),
+            };
+            let state = match published.state {
+                Connectivity::Idle => "idle",
+                Connectivity::Connecting => "connecting",
+                Connectivity::Ready => "ready",
+                Connectivity::TransientFailure(_) => "failure",
+                Connectivity::Shutdown => "shutdown",
+            };
+            format!("{state}: {pick}")
+        });
+        (text, reaction.next)
+    }
+
+    fn connect(port: u16) -> Next {
+        Next::Connect(Address::Tcp(([127, 0, 0, 1], port).into()))
+    }
+
+    fn why(text: &'static str) -> Status {
+        Status::new(Code::Unavailable, text)
+    }
+
+    #[test]
+    fn addresses_are_tried_in_order_and_the_first_that_answers_takes_the_calls() {
+        let mut policy = PickFirst::default();
+        assert_eq!(told(policy.wanted()), ("connecting: queue".to_owned(), Next::Resolve));
+        assert_eq!(told(policy.resolved(Ok(addresses(&[1, 2])))), (String::new(), connect(1)));
+        assert_eq!(told(policy.failed(why("a"))), (String::new(), connect(2)));
+        assert_eq!(told(policy.ready(Ops::default())), ("ready: connection".to_owned(), Next::Rest));
+        assert_eq!(told(policy.gone()), ("idle: queue".to_owned(), Next::Rest));
+    }
+
+    #[test]
+    fn failure_is_sticky_until_a_connection_is_up() {
+        let mut policy = PickFirst::default();
+        let _ = policy.wanted();
+        let _ = policy.resolved(Ok(addresses(&[1])));
+        assert_eq!(told(policy.failed(why("a"))), ("failure: fail a".to_owned(), Next::BackOff));
+        assert_eq!(told(policy.rested()), (String::new(), Next::Resolve));
+        assert_eq!(told(policy.resolved(Err(why("b")))), ("failure: fail b".to_owned(), Next::BackOff));
+        assert_eq!(told(policy.resolved(Ok(addresses(&[1])))), (String::new(), connect(1)));
+        assert_eq!(told(policy.ready(Ops::default())).0, "ready: connection");
+        assert_eq!(told(policy.gone()).0, "idle: queue");
+        assert_eq!(told(policy.wanted()).0, "connecting: queue");
+    }
+
+    #[test]
+    fn no_address_at_all_is_a_failure() {
+        let mut policy = PickFirst::default();
+        let (text, next) = told(policy.resolved(Ok(Vec::new())));
+        assert_eq!((text.as_str(), next), ("failure: fail the resolver gave no address", Next::BackOff));
+    }
+}

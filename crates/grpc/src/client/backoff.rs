@@ -1,0 +1,72 @@
+//! How long to wait before the next attempt to connect (gRPC's connection back-off page).
+
+use core::hash::{BuildHasher, Hasher as _};
+use core::time::Duration;
+
+const FIRST: Duration = Duration::from_secs(1);
+const FACTOR: f64 = 1.6;
+const LONGEST: Duration = Duration::from_secs(120);
+const JITTER: f64 = 0.2;
+
+/// 1 s at first, 1.6 times as long after each failure, 120 s at most; ±20 % so that clients that failed together do not
+/// come back together.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: FIRST }
+    }
+}
+
+impl Backoff {
+    /// The next wait, from the beginning of the attempt that failed.
+    pub(crate) fn next(&mut self) -> Duration {
+        self.next_at(chance())
+    }
+
+    /// A connection is up: the next wait is the shortest again.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// `chance` is between 0 and 1.
+    fn next_at(&mut self, chance: f64) -> Duration {
+        let base = self.next;
+        self.next = base.mul_f64(FACTOR).min(LONGEST);
+        base.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance)
+    }
+}
+
+/// A number between 0 and 1 that differs between programs and calls. The standard library seeds its hash maps at random;
+/// that is random enough to spread clients.
+fn chance() -> f64 {
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    let top = u32::try_from(random >> 32).unwrap_or(0);
+    f64::from(top) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_limit_and_start_again() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..15).map(|_| backoff.next_at(0.5).as_millis()).collect();
+        assert_eq!(waits[..4], [1000, 1600, 2560, 4096]);
+        assert_eq!(waits[14], 120_000);
+        backoff.reset();
+        assert_eq!(backoff.next_at(0.0), Duration::from_millis(800));
+        assert_eq!(backoff.next_at(1.0), Duration::from_millis(1920));
+    }
+
+    #[test]
+    fn jitter_stays_in_its_bounds_and_varies() {
+        let chances: Vec<_> = (0..100).map(|_| chance()).collect();
+        assert!(chances.iter().all(|chance| (0.0..=1.0).contains(chance)));
+        assert!(chances.iter().any(|chance| *chance != chances[0]));
+    }
+}

@@ -1,0 +1,274 @@
+//! [`Channel`]: everything that is known of one target, behind a handle that is cheap to clone.
+//!
+//! Callers ask the published picker and push to a connection's queue; only a call that finds none, or that comes back,
+//! passes through the channel's own task ([`super::background`]).
+//!
+//! Invariants: a call is in exactly one place: a connection's queue or table, or [`Mail`]; whoever takes it out of one
+//! puts it into another or ends it. An event of a connection is in the mail before any call that connection gives back.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use clearway_transport::{Clock, Closed, Stream};
+use tokio::sync::{Notify, watch};
+
+use super::background::Background;
+use super::connection::ClientOp;
+use super::endpoint::Endpoint;
+use super::start::{StartCall, unsent};
+use super::waiting::{Places, Waiting};
+use crate::balance::{Connectivity, DropAll, Pick, Picker, Published, QueueAll};
+use crate::cause::{CallPhase, TransportEvent};
+use crate::{Code, Error, Status};
+
+/// A connection of a channel.
+pub(crate) type ConnectionId = u64;
+
+/// What a connection reports to the channel.
+pub(crate) enum Event {
+    /// The peer's SETTINGS have come.
+    Ready,
+    /// It takes no more calls.
+    GoingAway,
+    /// It is over.
+    Closed(Closed),
+}
+
+/// What waits for the channel's task.
+#[derive(Default)]
+struct Mail {
+    waiting: Waiting,
+    events: Vec<(ConnectionId, Event)>,
+    /// Somebody wants a connection without a call.
+    wanted: bool,
+    /// The last handle is gone.
+    closing: bool,
+    /// The task is gone: nothing may be left here.
+    dead: bool,
+}
+
+/// What callers, connections and the channel's task share.
+pub(crate) struct Shared {
+    pub(crate) authority: String,
+    pub(crate) user_agent: String,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) places: Arc<Places>,
+    picker: RwLock<Arc<dyn Picker>>,
+    mail: Mutex<Mail>,
+    pub(super) notify: Notify,
+    connectivity: watch::Sender<Connectivity>,
+    clock: Clock,
+}
+
+impl Shared {
+    fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            authority: endpoint.authority().to_owned(),
+            user_agent: endpoint.user_agent_text(),
+            timeout: endpoint.timeout,
+            places: Arc::new(Places::new(endpoint.max_queued_calls)),
+            picker: RwLock::new(Arc::new(QueueAll)),
+            mail: Mutex::default(),
+            notify: Notify::new(),
+            connectivity: watch::Sender::new(Connectivity::Idle),
+            clock: Clock::start(),
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Mail) -> T) -> T {
+        // Nothing in `act` runs code of the user's, so a panic cannot leave the mail half-changed.
+        act(&mut self.mail.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Begins a call.
+    pub(crate) fn start(&self, call: Box<StartCall>) {
+        if let Err(call) = self.place(call) {
+            match call.inbound.occupy(&self.places) {
+                Ok(()) => self.wait(call),
+                Err(full) => {
+                    let cause = unsent(TransportEvent::QueueFull { limit: full.limit });
+                    call.fail(Status::from_transport(Code::ResourceExhausted, cause));
+                }
+            }
+        }
+    }
+
+    /// A connection gives back a call that never left, or that the peer refused unseen.
+    pub(crate) fn take_back(&self, call: Box<StartCall>) {
+        call.inbound.occupy_again(&self.places);
+        self.wait(call);
+    }
+
+    /// Sends a call where the picker says; gives it back if that is nowhere yet.
+    pub(super) fn place(&self, call: Box<StartCall>) -> Result<(), Box<StartCall>> {
+        let pick = self.picker.read().unwrap_or_else(PoisonError::into_inner).pick(&call);
+        match pick {
+            Pick::Connection(ops) => match ops.push(ClientOp::Start(call)) {
+                Err(ClientOp::Start(call)) => return Err(call),
+                Ok(()) | Err(_) => {}
+            },
+            Pick::Queue => return Err(call),
+            // The difference is one of waiting for readiness and of retries by policy, which do not exist yet.
+            Pick::Fail(status) | Pick::Drop(status) => call.fail(status),
+        }
+        Ok(())
+    }
+
+    fn wait(&self, call: Box<StartCall>) {
+        let deadline = call.deadline.map(|at| self.clock.at(at));
+        let refused = self.with(|mail| {
+            if mail.dead {
+                return Some(call);
+            }
+            mail.waiting.push(call, deadline);
+            None
+        });
+        match refused {
+            Some(call) => call.fail(closed()),
+            None => self.notify.notify_one(),
+        }
+    }
+
+    /// A connection reports.
+    pub(crate) fn tell(&self, connection: ConnectionId, event: Event) {
+        self.with(|mail| mail.events.push((connection, event)));
+        self.notify.notify_one();
+    }
+
+    fn want_connection(&self) {
+        self.with(|mail| mail.wanted = true);
+        self.notify.notify_one();
+    }
+
+    fn close(&self) {
+        self.with(|mail| mail.closing = true);
+        self.notify.notify_one();
+    }
+
+    // The channel's task.
+
+    pub(super) fn take_events(&self) -> Vec<(ConnectionId, Event)> {
+        self.with(|mail| core::mem::take(&mut mail.events))
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.with(|mail| mail.closing)
+    }
+
+    /// True if a call waits or somebody asked for a connection.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.with(|mail| core::mem::take(&mut mail.wanted) || !mail.waiting.is_empty())
+    }
+
+    pub(super) fn pop_waiting(&self) -> Option<Box<StartCall>> {
+        self.with(|mail| mail.waiting.pop())
+    }
+
+    pub(super) fn put_back(&self, call: Box<StartCall>) {
+        let deadline = call.deadline.map(|at| self.clock.at(at));
+        self.with(|mail| mail.waiting.put_back(call, deadline));
+    }
+
+    /// Ends the calls that waited too long; says when the next one will have.
+    pub(super) fn expire_waiting(&self, last_error: Option<&Status>) -> Option<tokio::time::Instant> {
+        let now = self.clock.now();
+        while let Some(call) = self.with(|mail| mail.waiting.expire(now)) {
+            let after = self.clock.to_tokio(now).saturating_duration_since(call.started);
+            let status = super::start::deadline_passed(after, CallPhase::Connecting);
+            call.fail(match last_error {
+                Some(error) => status.and_note(format!("last attempt to connect: {}", error.message())),
+                None => status,
+            });
+        }
+        self.with(|mail| mail.waiting.next_deadline()).map(|at| self.clock.to_tokio(at))
+    }
+
+    pub(super) fn publish(&self, published: Published) {
+        *self.picker.write().unwrap_or_else(PoisonError::into_inner) = published.picker;
+        self.connectivity.send_replace(published.state);
+    }
+
+    /// The task ends: whoever waits is told, and nobody waits again.
+    pub(super) fn bury(&self) {
+        let picker = Arc::new(DropAll(closed()));
+        self.publish(Published { state: Connectivity::Shutdown, picker });
+        self.with(|mail| mail.dead = true);
+        while let Some(call) = self.pop_waiting() {
+            call.fail(closed());
+        }
+    }
+}
+
+fn closed() -> Status {
+    Status::from_transport(Code::Unavailable, unsent(TransportEvent::ChannelClosed))
+}
+
+/// The last handle tells the task to end.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A connection to a target: made when it is needed, made again when it was lost, shared by all calls.
+///
+/// Cheap to clone; clones are the same channel. One channel per target is enough for a program. When the last clone is
+/// dropped, calls that are under way go on, and the connection is closed after them.
+///
+/// While no connection can be made calls fail at once with UNAVAILABLE, and say why; while one is being made they wait, at
+/// most as long as their deadline allows. At most [`Endpoint::max_queued_calls`] may wait.
+#[derive(Clone)]
+pub struct Channel(Arc<Handle>);
+
+impl Channel {
+    /// A channel whose task runs on the current runtime.
+    pub(super) fn spawn(endpoint: Endpoint) -> Self {
+        let shared = Arc::new(Shared::new(&endpoint));
+        tokio::spawn(Background::new(Arc::clone(&shared), endpoint).run());
+        Self(Arc::new(Handle(shared)))
+    }
+
+    /// A channel over one stream that is connected already, and no other: when it ends, calls fail.
+    #[allow(dead_code, reason = "the server's in-process router uses it")]
+    pub(crate) fn over(stream: Stream, endpoint: Endpoint) -> Self {
+        endpoint.over(stream).connect_lazy()
+    }
+
+    /// The endpoint's channel, connected.
+    pub(super) async fn ready(&self) -> Result<(), Error> {
+        let shared = self.shared();
+        let mut states = shared.connectivity.subscribe();
+        loop {
+            let idle = match &*states.borrow_and_update() {
+                Connectivity::Ready => return Ok(()),
+                Connectivity::TransientFailure(why) => return Err(Error::connect(why.clone())),
+                Connectivity::Shutdown => return Err(Error::connect(closed())),
+                Connectivity::Idle => true,
+                Connectivity::Connecting => false,
+            };
+            if idle {
+                shared.want_connection();
+            }
+            if states.changed().await.is_err() {
+                return Err(Error::connect(closed()));
+            }
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.shared();
+        f.debug_struct("Channel")
+            .field("authority", &shared.authority)
+            .field("state", &*shared.connectivity.borrow())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,373 @@
+//! [`Endpoint`]: a target and the knobs of the channel to it.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::time::Duration;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clearway_http2::{Config, Observer};
+use clearway_transport::{Address, ConnectError, ConnectPhase, DriverConfig, PeerAddr, Stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::channel::Channel;
+use crate::Error;
+use crate::resolve::{Security, Target};
+
+/// How long an attempt to connect may take: gRPC's back-off page asks for at least so long.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many calls of one channel may wait.
+pub const DEFAULT_MAX_QUEUED_CALLS: usize = 65_536;
+
+/// `grpc-<language>-<variant>/<version>` (gRPC over HTTP/2, "User Agents").
+const USER_AGENT: &str = concat!("grpc-rust-clearway/", env!("CARGO_PKG_VERSION"));
+
+type ObserverFactory = Arc<dyn Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync>;
+type Connecting = Pin<Box<dyn Future<Output = io::Result<Dialed>> + Send>>;
+
+/// Bytes both ways.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connected stream.
+pub(super) enum Dialed {
+    Stream(Stream),
+    Custom(Box<dyn Io>),
+}
+
+impl Dialed {
+    pub(super) fn peer(&self) -> PeerAddr {
+        match self {
+            Self::Stream(stream) => stream.peer(),
+            Self::Custom(_) => PeerAddr::InProcess,
+        }
+    }
+}
+
+/// A target and the knobs of the channel to it.
+///
+/// Targets are tonic's URIs and the names of gRPC's naming page: `http://host:port` is plaintext; `unix:/path` is a Unix
+/// socket; `host:port`, `dns:///host:port`, `ipv4:10.0.0.1:5,10.0.0.2:5` and `ipv6:[::1]:5` mean TLS unless
+/// [`Endpoint::plaintext`] says otherwise, as does `https://host`. TLS is not built yet: connecting to a target that wants it
+/// is an error.
+#[derive(Clone)]
+pub struct Endpoint {
+    target: Target,
+    plaintext: bool,
+    authority: Option<String>,
+    user_agent: Option<String>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) connect_timeout: Duration,
+    pub(super) max_queued_calls: usize,
+    pub(super) http2: Config,
+    pub(super) driver: DriverConfig,
+    pub(super) observe: Option<ObserverFactory>,
+    connector: Option<Arc<dyn Fn() -> Connecting + Send + Sync>>,
+}
+
+impl Endpoint {
+    /// The endpoint of a target.
+    ///
+    /// # Errors
+    /// The target cannot be read; the error says what is wrong with it.
+    pub fn new(target: impl AsRef<str>) -> Result<Self, Error> {
+        let target = Target::parse(target.as_ref()).map_err(|error| Error::address(error.to_string()))?;
+        Ok(Self::of(target))
+    }
+
+    /// The endpoint of a target that is part of the program.
+    ///
+    /// # Panics
+    /// If the target cannot be read.
+    #[must_use]
+    pub fn from_static(target: &'static str) -> Self {
+        match Self::new(target) {
+            Ok(endpoint) => endpoint,
+            #[allow(clippy::panic, reason = "documented, and part of the program's text")]
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn of(target: Target) -> Self {
+        Self {
+            target,
+            plaintext: false,
+            authority: None,
+            user_agent: None,
+            timeout: None,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            max_queued_calls: DEFAULT_MAX_QUEUED_CALLS,
+            http2: Config::default(),
+            driver: DriverConfig::default(),
+            observe: None,
+            connector: None,
+        }
+    }
+
+    /// The endpoint of a channel in this process.
+    #[allow(dead_code, reason = "the server's in-process router uses it")]
+    pub(crate) fn in_process() -> Self {
+        Self::of(Target::in_process())
+    }
+
+    /// A deadline for every call, counted from its beginning.
+    ///
+    /// Default: none. The smaller of this and [`Request::set_timeout`](crate::Request::set_timeout) counts.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long connecting to one address may take, and again how long the peer may take to send its SETTINGS.
+    ///
+    /// Default: [`DEFAULT_CONNECT_TIMEOUT`].
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// What goes before this library's own name in `user-agent`: the name of the program.
+    ///
+    /// # Errors
+    /// It is not visible ASCII and spaces.
+    pub fn user_agent(mut self, prefix: impl AsRef<str>) -> Result<Self, Error> {
+        let prefix = prefix.as_ref().trim();
+        if !prefix.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+            return Err(Error::config(format!("bad user agent {prefix:?}: want visible ASCII")));
+        }
+        self.user_agent = Some(prefix.to_owned());
+        Ok(self)
+    }
+
+    /// The name of the server as calls carry it in `:authority`, if it is not the target's.
+    ///
+    /// # Errors
+    /// It is empty or not visible ASCII.
+    pub fn origin(mut self, authority: impl AsRef<str>) -> Result<Self, Error> {
+        let given = authority.as_ref();
+        let bare = given.strip_prefix("http://").or_else(|| given.strip_prefix("https://")).unwrap_or(given);
+        let bare = bare.strip_suffix('/').unwrap_or(bare);
+        if bare.is_empty() || bare.contains('/') || !bare.bytes().all(|octet| octet.is_ascii_graphic()) {
+            return Err(Error::config(format!("bad authority {given:?}: want host or host:port")));
+        }
+        self.authority = Some(bare.to_owned());
+        Ok(self)
+    }
+
+    /// Chooses plaintext for a target that does not say, such as `dns:///host:port`.
+    #[must_use]
+    pub fn plaintext(mut self) -> Self {
+        self.plaintext = true;
+        self
+    }
+
+    /// How many calls may wait for a connection or for a free stream. One more is refused with RESOURCE_EXHAUSTED.
+    ///
+    /// Default: [`DEFAULT_MAX_QUEUED_CALLS`].
+    #[must_use]
+    pub fn max_queued_calls(mut self, calls: usize) -> Self {
+        self.max_queued_calls = calls;
+        self
+    }
+
+    /// Octets the server may send on one stream before it must wait for this program.
+    ///
+    /// Default: [`clearway_http2::config::defaults::STREAM_WINDOW`]; range: see [`Config::stream_window_octets`].
+    #[must_use]
+    pub fn initial_stream_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
+        if let Some(octets) = octets.into() {
+            self.http2.stream_window_octets = octets;
+        }
+        self
+    }
+
+    /// Octets the server may send on all streams of a connection before it must wait for this program.
+    ///
+    /// Default: [`clearway_http2::config::defaults::CONNECTION_WINDOW`]; range: see [`Config::connection_window_octets`].
+    #[must_use]
+    pub fn initial_connection_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
+        if let Some(octets) = octets.into() {
+            self.http2.connection_window_octets = octets;
+        }
+        self
+    }
+
+    /// Every knob of HTTP/2 at once. Default: [`Config::default`].
+    #[must_use]
+    pub fn http2_config(mut self, config: Config) -> Self {
+        self.http2 = config;
+        self
+    }
+
+    /// Watches every connection: `observer` is called once for each, and what it gives sees every frame.
+    #[must_use]
+    pub fn observe<F>(mut self, observer: F) -> Self
+    where
+        F: Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync + 'static,
+    {
+        self.observe = Some(Arc::new(observer));
+        self
+    }
+
+    /// Where connections come from instead of the target's address: a tunnel, a pipe, a test. Called for each connection;
+    /// the target only names the server.
+    #[must_use]
+    pub fn connector<F, Fut, S>(mut self, connect: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.connector = Some(Arc::new(move || {
+            let connecting = connect();
+            Box::pin(async move {
+                let io: Box<dyn Io> = Box::new(connecting.await?);
+                Ok(Dialed::Custom(io))
+            })
+        }));
+        self
+    }
+
+    /// One stream that is connected already, and none after it.
+    pub(super) fn over(mut self, stream: Stream) -> Self {
+        let only = Mutex::new(Some(stream));
+        self.connector = Some(Arc::new(move || {
+            let stream = only.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let ended = || io::Error::new(io::ErrorKind::NotConnected, "the only connection has ended");
+            Box::pin(core::future::ready(stream.map(Dialed::Stream).ok_or_else(ended)))
+        }));
+        self
+    }
+
+    /// A channel that is connected.
+    ///
+    /// # Errors
+    /// The first attempt failed; the error says at which step. Or the target wants TLS.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the channel.
+    pub async fn connect(self) -> Result<Channel, Error> {
+        if let Some(why) = self.refusal() {
+            return Err(Error::config(why));
+        }
+        let channel = self.connect_lazy();
+        channel.ready().await?;
+        Ok(channel)
+    }
+
+    /// A channel that connects when it is first used.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn connect_lazy(self) -> Channel {
+        Channel::spawn(self)
+    }
+
+    // What follows is for the channel.
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn authority(&self) -> &str {
+        self.authority.as_deref().unwrap_or_else(|| self.target.authority())
+    }
+
+    pub(super) fn user_agent_text(&self) -> String {
+        match &self.user_agent {
+            Some(prefix) if !prefix.is_empty() => format!("{prefix} {USER_AGENT}"),
+            _ => USER_AGENT.to_owned(),
+        }
+    }
+
+    /// Why no connection can be made at all.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let remedy = match self.target.security() {
+            _ if self.connector.is_some() => return None,
+            Security::Plaintext => return None,
+            Security::Unsaid if self.plaintext => return None,
+            Security::Unsaid => "say http://host:port, or choose Endpoint::plaintext()",
+            Security::Tls => "for plaintext say http://host:port",
+        };
+        Some(format!("{} wants TLS, which is not built yet; {remedy}", self.target))
+    }
+
+    /// What stands for the address when connections come from a connector.
+    pub(super) fn custom_address(&self) -> Option<Address> {
+        self.connector.as_ref().map(|_| Address::Host { host: self.to_string(), port: 0 })
+    }
+
+    /// Connects to an address the resolver gave.
+    pub(super) async fn dial(&self, address: &Address) -> Result<Dialed, ConnectError> {
+        let dialed = async {
+            match (&self.connector, address) {
+                (Some(connector), _) => connector().await,
+                (None, Address::Tcp(address)) => dialed(TcpStream::connect(address).await?),
+                (None, Address::Host { host, port }) => {
+                    dialed(TcpStream::connect((host.as_str(), *port)).await?)
+                }
+                (None, Address::Unix(path)) => {
+                    Ok(Dialed::Stream(Stream::Unix(UnixStream::connect(path).await?)))
+                }
+            }
+        };
+        let timed = tokio::time::timeout(self.connect_timeout, dialed).await;
+        let phase = ConnectPhase::Tcp;
+        timed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| ConnectError {
+            phase,
+            address: address.clone(),
+            source,
+        })
+    }
+}
+
+fn dialed(tcp: TcpStream) -> io::Result<Dialed> {
+    // Calls are written in batches of our own making; Nagle would only delay them.
+    tcp.set_nodelay(true)?;
+    Ok(Dialed::Stream(Stream::Tcp(tcp)))
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(f)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("target", &self.target.to_string())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TryFrom<&str> for Endpoint {
+    type Error = Error;
+
+    fn try_from(target: &str) -> Result<Self, Error> {
+        Self::new(target)
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = Error;
+
+    fn try_from(target: String) -> Result<Self, Error> {
+        Self::new(target)
+    }
+}
+
+impl core::str::FromStr for Endpoint {
+    type Err = Error;
+
+    fn from_str(target: &str) -> Result<Self, Error> {
+        Self::new(target)
+    }
+}

@@ -1,0 +1,265 @@
+//! [`Grpc`]: the four kinds of call, over any codec. Generated clients are thin wrappers of it; without them it makes calls
+//! by path.
+
+use core::future::poll_fn;
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::time::Instant;
+
+use super::channel::Channel;
+use super::path::MethodPath;
+use super::start::{Caller, Outgoing, StartCall, deadline_passed};
+use super::upload::{Upload, pump};
+use crate::cause::CallPhase;
+use crate::codec::{Codec, DecodeBuf, Decoder};
+use crate::inbound::{Inbound, WakeAt, Whole};
+use crate::metadata::MetadataMap;
+use crate::request::{Context, Deadline};
+use crate::streaming::nothing_decoded;
+use crate::{Request, Response, Status, Streaming, framing};
+
+/// The largest message a client accepts unless told otherwise: 4 MiB, as everywhere in gRPC.
+pub const DEFAULT_MAX_DECODING_MESSAGE_SIZE: usize = 4 * 1024 * 1024;
+
+/// What calls can be made through: a [`Channel`], or something around one.
+pub trait GrpcService: Clone + Send + Sync + 'static {
+    /// The channel.
+    fn channel(&self) -> &Channel;
+}
+
+impl GrpcService for Channel {
+    fn channel(&self) -> &Channel {
+        self
+    }
+}
+
+/// Makes calls through a channel.
+///
+/// Dropping the future of a call cancels it: the server is told by RST_STREAM(CANCEL), or nothing is sent at all if the call
+/// had not left yet. Dropping a [`Streaming`] before its end does the same.
+#[derive(Clone, Debug)]
+pub struct Grpc<T = Channel> {
+    inner: T,
+    max_decoding: usize,
+    max_encoding: usize,
+}
+
+impl<T: GrpcService> Grpc<T> {
+    /// Calls through `inner`.
+    pub const fn new(inner: T) -> Self {
+        Self { inner, max_decoding: DEFAULT_MAX_DECODING_MESSAGE_SIZE, max_encoding: usize::MAX }
+    }
+
+    /// The largest message accepted, in octets without the prefix. A larger one ends its call with RESOURCE_EXHAUSTED.
+    ///
+    /// Default: [`DEFAULT_MAX_DECODING_MESSAGE_SIZE`].
+    #[must_use]
+    pub fn max_decoding_message_size(mut self, octets: usize) -> Self {
+        self.max_decoding = octets;
+        self
+    }
+
+    /// The largest message sent, in octets without the prefix. A larger one ends its call with RESOURCE_EXHAUSTED.
+    ///
+    /// Default: no limit but the 4 GiB of the prefix.
+    #[must_use]
+    pub fn max_encoding_message_size(mut self, octets: usize) -> Self {
+        self.max_encoding = octets;
+        self
+    }
+
+    /// One message there, one message back. The response's metadata holds the trailers, too.
+    ///
+    /// # Errors
+    /// The status the call ended with, if not OK; UNIMPLEMENTED if the answer was not exactly one message.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub async fn unary<C: Codec>(
+        &self,
+        request: Request<C::Encode>,
+        path: MethodPath,
+        mut codec: C,
+    ) -> Result<Response<C::Decode>, Status> {
+        let caller = self.start_with_message(request, path, &mut codec, WakeAt::End)?;
+        single(caller, codec.decoder()).await
+    }
+
+    /// One message there, a stream of messages back. Returns when the response has begun.
+    ///
+    /// # Errors
+    /// The status the call ended with before its response began.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub async fn server_streaming<C: Codec>(
+        &self,
+        request: Request<C::Encode>,
+        path: MethodPath,
+        mut codec: C,
+    ) -> Result<Response<Streaming<C::Decode>>, Status> {
+        let caller = self.start_with_message(request, path, &mut codec, WakeAt::Each)?;
+        streamed(caller, codec.decoder()).await
+    }
+
+    /// A stream of messages there, one message back. The response's metadata holds the trailers, too.
+    ///
+    /// The stream is read by a task of its own, no faster than the server takes the messages, and dropped when the call is
+    /// over.
+    ///
+    /// # Errors
+    /// The status the call ended with, if not OK; UNIMPLEMENTED if the answer was not exactly one message.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub async fn client_streaming<C, S>(
+        &self,
+        request: Request<S>,
+        path: MethodPath,
+        mut codec: C,
+    ) -> Result<Response<C::Decode>, Status>
+    where
+        C: Codec,
+        S: Stream<Item = C::Encode> + Send + 'static,
+    {
+        let caller = self.start_with_stream(request, path, &mut codec, WakeAt::End)?;
+        single(caller, codec.decoder()).await
+    }
+
+    /// A stream of messages each way. Returns when the response has begun, which some servers let depend on the first
+    /// messages of the request; these are sent meanwhile.
+    ///
+    /// # Errors
+    /// The status the call ended with before its response began.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub async fn bidi_streaming<C, S>(
+        &self,
+        request: Request<S>,
+        path: MethodPath,
+        mut codec: C,
+    ) -> Result<Response<Streaming<C::Decode>>, Status>
+    where
+        C: Codec,
+        S: Stream<Item = C::Encode> + Send + 'static,
+    {
+        let caller = self.start_with_stream(request, path, &mut codec, WakeAt::Each)?;
+        streamed(caller, codec.decoder()).await
+    }
+
+    fn start_with_message<C: Codec>(
+        &self,
+        request: Request<C::Encode>,
+        path: MethodPath,
+        codec: &mut C,
+        wake_at: WakeAt,
+    ) -> Result<Caller, Status> {
+        let started = Instant::now();
+        let (metadata, context, message) = request.split();
+        let mut encoder = codec.encoder();
+        let mut payload = Vec::with_capacity(framing::expected(&encoder, &message));
+        framing::encode(&mut encoder, message, self.max_encoding, &mut payload)?;
+        let outgoing = Outgoing::Message(Bytes::from(payload));
+        self.start(Start { path, metadata, context, outgoing, wake_at, started })
+    }
+
+    fn start_with_stream<C, S>(
+        &self,
+        request: Request<S>,
+        path: MethodPath,
+        codec: &mut C,
+        wake_at: WakeAt,
+    ) -> Result<Caller, Status>
+    where
+        C: Codec,
+        S: Stream<Item = C::Encode> + Send + 'static,
+    {
+        let started = Instant::now();
+        let (metadata, context, messages) = request.split();
+        let upload = Arc::new(Upload::new());
+        let outgoing = Outgoing::Stream(Arc::clone(&upload));
+        let caller = self.start(Start { path, metadata, context, outgoing, wake_at, started })?;
+        tokio::spawn(pump(upload, messages, codec.encoder(), self.max_encoding));
+        Ok(caller)
+    }
+
+    fn start(&self, start: Start) -> Result<Caller, Status> {
+        let Start { path, metadata, context, outgoing, wake_at, started } = start;
+        let shared = self.inner.channel().shared();
+        let deadline = deadline(&context, shared.timeout, started);
+        let now = Instant::now();
+        if deadline.is_some_and(|at| at <= now) {
+            return Err(deadline_passed(now.saturating_duration_since(started), CallPhase::Connecting));
+        }
+        let inbound = Arc::new(Inbound::unopened(wake_at));
+        let upload = match &outgoing {
+            Outgoing::Message(_) => None,
+            Outgoing::Stream(upload) => Some(Arc::clone(upload)),
+        };
+        let caller = Caller::new(Arc::clone(&inbound), upload);
+        let max_message = self.max_decoding;
+        let call =
+            StartCall { path, metadata, outgoing, inbound, started, deadline, max_message, refused: false };
+        shared.start(Box::new(call));
+        Ok(caller)
+    }
+}
+
+/// What the kinds of call differ in when they begin.
+struct Start {
+    path: MethodPath,
+    metadata: MetadataMap,
+    context: Context,
+    outgoing: Outgoing,
+    wake_at: WakeAt,
+    started: Instant,
+}
+
+/// The smaller of the request's deadline and the channel's timeout. One too far away for the clock is none.
+fn deadline(context: &Context, timeout: Option<Duration>, started: Instant) -> Option<Instant> {
+    let own = match context.deadline {
+        Deadline::None => None,
+        Deadline::After(timeout) => started.checked_add(timeout),
+        Deadline::At(at) => Some(at),
+    };
+    let channels = timeout.and_then(|timeout| started.checked_add(timeout));
+    [own, channels].into_iter().flatten().min()
+}
+
+/// The one message of a response.
+async fn single<D>(caller: Caller, mut decoder: D) -> Result<Response<D::Item>, Status>
+where
+    D: Decoder<Error = Status>,
+{
+    let Whole { head, mut messages, end } = poll_fn(|cx| caller.reader.poll_whole(cx)).await;
+    let trailers = end?;
+    let message = match (messages.pop_front(), messages.is_empty()) {
+        (Some(message), true) => message,
+        (None, _) => return Err(Status::unimplemented("the response has no message, want exactly one")),
+        (Some(_), false) => {
+            return Err(Status::unimplemented("the response has more than one message, want exactly one"));
+        }
+    };
+    let message = decoder.decode(&mut DecodeBuf::owned(message))?.ok_or_else(nothing_decoded)?;
+    let metadata = match head {
+        Some(mut head) => {
+            head.merge(&trailers);
+            head
+        }
+        None => trailers,
+    };
+    Ok(Response::received(metadata, message))
+}
+
+/// A response that has begun.
+async fn streamed<D>(caller: Caller, decoder: D) -> Result<Response<Streaming<D::Item>>, Status>
+where
+    D: Decoder<Error = Status> + Send + 'static,
+{
+    let head = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
+    Ok(Response::received(head, Streaming::new(caller.into_reader(), decoder)))
+}

@@ -1,0 +1,33 @@
+//! The client: channels, and calls over them.
+//!
+//! How a call goes: [`Grpc`] encodes the request on the caller's thread, the [`Channel`] asks its picker for a connection, and
+//! one operation hands the call to the task that owns it. That task puts it on a stream, or lets it wait for one, and
+//! collects the answer; a unary caller is woken once, at the end, and decodes on its own thread. No lock is held around a
+//! connection.
+//!
+//! A call that never left (its connection went away first) is given to another connection, as often as it takes; one that
+//! the peer refused unseen is sent once more (gRFC A6). Dropping a call's future, or its [`Streaming`](crate::Streaming),
+//! cancels it.
+//!
+//! Left out so far: TLS, retries by policy, wait-for-ready, interceptors, compression, keepalive.
+
+mod background;
+mod backoff;
+mod channel;
+mod connection;
+mod endpoint;
+mod grpc;
+mod path;
+mod response;
+mod start;
+mod upload;
+mod waiting;
+
+pub use channel::Channel;
+pub use endpoint::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_QUEUED_CALLS, Endpoint};
+pub use grpc::{DEFAULT_MAX_DECODING_MESSAGE_SIZE, Grpc, GrpcService};
+pub use path::{InvalidPath, MethodPath};
+
+pub(crate) use connection::Ops;
+pub(crate) use start::StartCall;
+pub(crate) use waiting::{Place, Places, QueueFull};

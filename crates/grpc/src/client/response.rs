@@ -1,0 +1,242 @@
+//! What the peer answers, turned into messages, metadata and a status.
+//!
+//! Sources: gRPC over HTTP/2 ("Responses", "Errors"), the HTTP-to-status mapping page, RFC 9113 §8.1.
+//!
+//! Left out: compression. A response that names an encoding other than `identity` is INTERNAL.
+
+use bytes::Bytes;
+use clearway_http2::hpack::FieldSection;
+use clearway_http2::stream::State;
+use clearway_http2::{By, Chunk, ErrorCode, GoAway, Handler, Reset, ResponseHead, SlotFate, StreamKey, Tx};
+
+use super::channel::Event;
+use super::connection::{Call, ClientConnection, Stage};
+use super::start::Outgoing;
+use crate::cause::{Processed, TransportCause, TransportEvent};
+use crate::framing::PREFIX;
+use crate::inbound::End;
+use crate::metadata::MetadataMap;
+use crate::{Code, Status};
+
+/// Messages kept for a caller that wants exactly one: enough to tell that there were more.
+const KEPT: u8 = 2;
+/// Octets of untrusted text that go into a status message.
+const QUOTED: usize = 64;
+
+impl Handler for ClientConnection {
+    fn on_response(&mut self, tx: &mut Tx, stream: StreamKey, head: &ResponseHead<'_>, end_stream: bool) {
+        if end_stream {
+            let end = trailers(head.fields)
+                .unwrap_or_else(|| Err(without_status(head.status, unexpected_type(head.content_type))));
+            self.complete(tx, stream, end);
+            return;
+        }
+        let Some(call) = self.call(stream) else { return };
+        call.stage = Stage::Streaming { http_status: head.status };
+        if let Outgoing::Message(payload) = &mut call.start.outgoing {
+            // The peer has begun to answer: the call will not be sent again.
+            *payload = Bytes::new();
+        }
+        let refusal = unexpected_type(head.content_type)
+            .map(|why| without_status(head.status, Some(why)))
+            .or_else(|| unknown_encoding(head.grpc_encoding));
+        if let Some(status) = refusal {
+            self.cancel(tx, stream, status);
+            return;
+        }
+        let waker = call.start.inbound.deliver_head(MetadataMap::of_response(head.fields));
+        self.wakers.extend(waker);
+    }
+
+    fn on_data(&mut self, tx: &mut Tx, stream: StreamKey, data: Chunk<'_>, end_stream: bool) {
+        let Some(call) = self.call(stream) else { return };
+        match call.take_data(tx, stream, data.as_slice()) {
+            Ok(wakers) => self.wakers.extend(wakers),
+            Err(status) => {
+                self.cancel(tx, stream, status);
+                return;
+            }
+        }
+        if end_stream {
+            let end = Err(self.end_without_trailers(stream));
+            self.complete(tx, stream, end);
+        }
+    }
+
+    fn on_trailers(&mut self, tx: &mut Tx, stream: StreamKey, fields: &FieldSection) {
+        let Some(call) = self.call(stream) else { return };
+        let whole = call.assembler.at_boundary();
+        let end = match trailers(fields) {
+            Some(Ok(_)) if !whole => Err(cut_short()),
+            Some(end) => end,
+            None => Err(self.end_without_trailers(stream)),
+        };
+        self.complete(tx, stream, end);
+    }
+
+    fn on_reset(&mut self, tx: &mut Tx, stream: StreamKey, reset: Reset) -> SlotFate {
+        let Some(mut call) = self.take(stream) else { return SlotFate::Free };
+        let refused = reset.by == By::Peer && reset.code == ErrorCode::REFUSED_STREAM;
+        if refused && call.may_go_again() {
+            call.start.refused = true;
+            call.start.inbound.detached();
+            self.shared.take_back(call.start);
+            return SlotFate::Free;
+        }
+        let status = if reset.by == By::Peer && reset.code == ErrorCode::CANCEL && self.is_late(tx, &call) {
+            self.deadline_status(tx, &call)
+        } else {
+            self.reset_status(tx, stream, reset, refused)
+        };
+        if let Outgoing::Stream(upload) = &call.start.outgoing {
+            self.wakers.extend(upload.gate().close());
+        }
+        self.wakers.extend(call.start.inbound.end(Err(status)));
+        SlotFate::Free
+    }
+
+    fn on_writable(&mut self, _: &mut Tx, stream: StreamKey) {
+        let Some(call) = self.call(stream) else { return };
+        if let Outgoing::Stream(upload) = &call.start.outgoing {
+            let waker = upload.gate().writable();
+            self.wakers.extend(waker);
+        }
+    }
+
+    fn on_stream_slot(&mut self, tx: &mut Tx) {
+        self.open_waiting(tx);
+    }
+
+    fn on_ready(&mut self, _: &mut Tx) {
+        self.tell(Event::Ready);
+    }
+
+    fn on_goaway(&mut self, _: &mut Tx, goaway: &GoAway<'_>) {
+        let debug = goaway.debug.get(..goaway.debug.len().min(256)).unwrap_or_default();
+        self.goaway = Some(TransportEvent::GoAway {
+            code: goaway.code,
+            debug: debug.escape_ascii().to_string(),
+            last_stream_id: goaway.last_stream_id,
+        });
+        self.goaway_last_id = goaway.last_stream_id;
+        // The channel hears of it first, so that it does not pick this connection for what is handed back.
+        self.tell(Event::GoingAway);
+        self.hand_back_waiting();
+    }
+}
+
+impl ClientConnection {
+    /// The peer ended its side. If our request is not complete the peer does not need the rest of it (RFC 9113 §8.1); the
+    /// status stands.
+    fn complete(&mut self, tx: &mut Tx, stream: StreamKey, end: End) {
+        if tx.stream_state(stream) == State::HalfClosedRemote {
+            tx.reset(stream, ErrorCode::NO_ERROR);
+        }
+        self.finish(stream, end);
+    }
+
+    fn end_without_trailers(&mut self, stream: StreamKey) -> Status {
+        let Some(call) = self.call(stream) else { return cut_short() };
+        match call.stage {
+            _ if !call.assembler.at_boundary() => cut_short(),
+            Stage::Streaming { http_status } => without_status(http_status, None),
+            Stage::AwaitingHeaders => without_status(200, None),
+        }
+    }
+
+    fn reset_status(&self, tx: &Tx, stream: StreamKey, reset: Reset, refused: bool) -> Status {
+        let code = match (reset.by, Code::from_reset(reset.code)) {
+            (By::Peer, code) => code,
+            // We reset it because the peer broke a rule or pressed against a limit.
+            (By::Us | By::Application, Code::ResourceExhausted) => Code::ResourceExhausted,
+            (By::Us | By::Application, _) => Code::Internal,
+        };
+        let left_out = refused && tx.stream_id(stream).is_some_and(|id| id > self.goaway_last_id);
+        let event = match &self.goaway {
+            Some(goaway) if left_out => goaway.clone(),
+            _ => TransportEvent::reset(reset),
+        };
+        let processed = if refused { Processed::No } else { Processed::Maybe };
+        let connection = Some(self.info(tx.now()));
+        Status::from_transport(code, TransportCause { connection, event, processed })
+    }
+}
+
+impl Call {
+    /// Octets of the response: whole messages go to the reader, and credit back to the peer if nobody else will give it.
+    fn take_data(
+        &mut self,
+        tx: &mut Tx,
+        stream: StreamKey,
+        mut input: &[u8],
+    ) -> Result<Option<core::task::Waker>, Status> {
+        let mut waker = None;
+        if self.is_collected() {
+            tx.release(stream, input.len());
+        }
+        while let Some(message) = self.assembler.next(&mut input).map_err(|error| error.status())? {
+            if core::mem::take(&mut self.expecting) {
+                tx.message_complete(stream);
+            }
+            if self.is_collected() {
+                if self.kept == KEPT {
+                    continue;
+                }
+                self.kept = self.kept.saturating_add(1);
+            }
+            let message = message.into_bytes();
+            let octets = message.len().saturating_add(PREFIX);
+            match self.start.inbound.deliver(message) {
+                Some(woken) => waker = waker.or(woken),
+                None => tx.release(stream, octets),
+            }
+        }
+        let lacking = self.assembler.lacking();
+        if lacking > 0 && !self.expecting && self.start.inbound.assembling() {
+            self.expecting = true;
+            tx.expect_message(stream, lacking);
+        }
+        Ok(waker)
+    }
+}
+
+/// The end that a trailer section stands for; none if it has no `grpc-status`.
+fn trailers(fields: &FieldSection) -> Option<End> {
+    let status = Status::from_section(fields)?;
+    let metadata = MetadataMap::of_response(fields);
+    Some(if status.code() == Code::Ok { Ok(metadata) } else { Err(status.and_metadata(metadata)) })
+}
+
+fn cut_short() -> Status {
+    Status::internal("the response ended in the middle of a message")
+}
+
+/// What a response without `grpc-status` means.
+fn without_status(http_status: u16, why: Option<String>) -> Status {
+    let why = why.unwrap_or_else(|| "no grpc-status".to_owned());
+    Status::new(
+        Code::from_http_status(http_status),
+        format!("{why} in a response with HTTP status {http_status}"),
+    )
+}
+
+/// Says what is wrong with a content-type that is not gRPC's.
+fn unexpected_type(content_type: Option<&[u8]>) -> Option<String> {
+    match content_type {
+        None => Some("no content-type".to_owned()),
+        Some(value) => match value.strip_prefix(b"application/grpc") {
+            Some([] | [b'+' | b';', ..]) => None,
+            _ => Some(format!("content-type is \"{}\", want application/grpc,", quoted(value))),
+        },
+    }
+}
+
+fn unknown_encoding(encoding: Option<&[u8]>) -> Option<Status> {
+    let encoding = encoding.filter(|encoding| *encoding != b"identity")?;
+    Some(Status::internal(format!("grpc-encoding \"{}\" is not supported", quoted(encoding))))
+}
+
+/// Untrusted text, escaped and cut.
+fn quoted(text: &[u8]) -> String {
+    text.get(..text.len().min(QUOTED)).unwrap_or_default().escape_ascii().to_string()
+}
