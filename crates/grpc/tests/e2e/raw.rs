@@ -104,7 +104,7 @@ impl RawConnection {
         let connection = Connection::client(Config::default(), clock.now());
         let (ops, peer) = (Arc::new(OpQueue::default()), stream.peer());
         let (told, closed) = oneshot::channel();
-        let app = App { streams: Vec::new(), waiting: Vec::new(), ready: false, told: Some(told) };
+        let app = App { streams: Vec::new(), told: Some(told) };
         tokio::spawn(Driver::new(
             stream,
             peer,
@@ -117,7 +117,8 @@ impl RawConnection {
         Self { ops, closed }
     }
 
-    /// Opens a stream; with `end_stream` there is no body.
+    /// Opens a stream; with `end_stream` there is no body. What is opened before the server's SETTINGS came is not bound by
+    /// them.
     pub(crate) async fn open(&self, head: Fields, end_stream: bool) -> RawCall {
         let (answer, events) = mpsc::unbounded_channel();
         let (tell, key) = oneshot::channel();
@@ -177,9 +178,6 @@ enum Op {
 
 struct App {
     streams: Vec<(StreamKey, Answer, mpsc::UnboundedSender<Answer>)>,
-    /// Opened before the server's SETTINGS came.
-    waiting: Vec<Open>,
-    ready: bool,
     told: Option<oneshot::Sender<Closed>>,
 }
 
@@ -206,7 +204,7 @@ impl App {
         let fields = open.head.iter().map(|(name, value)| HeaderField {
             name: name.as_bytes(),
             value: value.as_bytes(),
-            indexing: Indexing::Without,
+            indexing: Indexing::Insert,
         });
         let stream = tx.open(fields, open.end_stream).expect("a stream can be opened");
         self.streams.push((stream, Answer::default(), open.answer));
@@ -215,13 +213,6 @@ impl App {
 }
 
 impl Handler for App {
-    fn on_ready(&mut self, tx: &mut Tx) {
-        self.ready = true;
-        for open in core::mem::take(&mut self.waiting) {
-            self.open(tx, open);
-        }
-    }
-
     fn on_response(&mut self, _: &mut Tx, stream: StreamKey, head: &ResponseHead<'_>, end_stream: bool) {
         self.note(stream, |answer| {
             answer.http = head.status;
@@ -257,8 +248,7 @@ impl Application for App {
 
     fn apply(&mut self, tx: &mut Tx, op: Op) {
         match op {
-            Op::Open(open) if self.ready => self.open(tx, open),
-            Op::Open(open) => self.waiting.push(open),
+            Op::Open(open) => self.open(tx, open),
             Op::Data { stream, data, end_stream } => drop(tx.send_data(stream, data, end_stream)),
             Op::Reset { stream, code } => {
                 tx.reset(stream, code);
