@@ -149,7 +149,7 @@ fn registration(source: &mut Source, model: &Model<'_>) {
         &format!("impl<T> ::clearway::server::Service for {name}Server<T>\nwhere\n    T: self::{name},\n{{"),
         |source| {
             source.add("fn name(&self) -> &str {\n    SERVICE_NAME\n}\n\n");
-            source.block("fn register(self, methods: &mut ::clearway::server::Methods) {", |source| {
+            source.block("fn register(self, methods: &mut ::clearway::server::Methods<'_>) {", |source| {
                 source.add(
                     r#"
 if let ::core::option::Option::Some(octets) = self.max_decoding_message_size {

@@ -147,7 +147,7 @@ pub mod plainly_server {
             SERVICE_NAME
         }
 
-        fn register(self, methods: &mut ::clearway::server::Methods) {
+        fn register(self, methods: &mut ::clearway::server::Methods<'_>) {
             if let ::core::option::Option::Some(octets) = self.max_decoding_message_size {
                 methods.max_decoding_message_size(octets);
             }

@@ -443,7 +443,7 @@ pub mod library_server {
             SERVICE_NAME
         }
 
-        fn register(self, methods: &mut ::clearway::server::Methods) {
+        fn register(self, methods: &mut ::clearway::server::Methods<'_>) {
             if let ::core::option::Option::Some(octets) = self.max_decoding_message_size {
                 methods.max_decoding_message_size(octets);
             }
@@ -647,7 +647,7 @@ pub mod old_server {
             SERVICE_NAME
         }
 
-        fn register(self, methods: &mut ::clearway::server::Methods) {
+        fn register(self, methods: &mut ::clearway::server::Methods<'_>) {
             if let ::core::option::Option::Some(octets) = self.max_decoding_message_size {
                 methods.max_decoding_message_size(octets);
             }
@@ -785,7 +785,7 @@ pub mod send_server {
             SERVICE_NAME
         }
 
-        fn register(self, methods: &mut ::clearway::server::Methods) {
+        fn register(self, methods: &mut ::clearway::server::Methods<'_>) {
             if let ::core::option::Option::Some(octets) = self.max_decoding_message_size {
                 methods.max_decoding_message_size(octets);
             }
