@@ -202,7 +202,8 @@ impl ReceiveBudget {
         self.held.saturating_sub(spared as usize) > self.limit
     }
 
-    /// Octets spoken for and held, all streams together.
+    /// Octets spoken for and held, all streams together; compared with the streams in debug builds.
+    #[cfg(debug_assertions)]
     pub(crate) fn sums(&self) -> (usize, usize) {
         (self.spoken_for, self.held)
     }

@@ -63,82 +63,110 @@ pub struct ResponseHead<'a> {
     pub fields: &'a FieldSection,
 }
 
-/// What a walk over one section found. Indices are positions in the section.
-#[derive(Default)]
-struct Found<'a> {
-    method: Option<&'a [u8]>,
-    scheme: Option<&'a [u8]>,
-    authority: Option<&'a [u8]>,
-    path: Option<&'a [u8]>,
-    status: Option<&'a [u8]>,
-    protocol: Option<&'a [u8]>,
-    host: Option<&'a [u8]>,
+/// What a walk over one section found: positions of fields in the section, so that it stays true for a section that is
+/// kept and comes again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    method: At,
+    scheme: At,
+    authority: At,
+    path: At,
+    status: At,
+    protocol: At,
+    host: At,
     host_conflict: bool,
     te_trailers: bool,
     content_length: Option<u64>,
-    content_type: Option<&'a [u8]>,
-    grpc_timeout: Option<&'a [u8]>,
-    grpc_encoding: Option<&'a [u8]>,
-    grpc_accept_encoding: Option<&'a [u8]>,
-    grpc_status: Option<&'a [u8]>,
+    content_type: At,
+    grpc_timeout: At,
+    grpc_encoding: At,
+    grpc_accept_encoding: At,
+    grpc_status: At,
     regular_seen: bool,
 }
 
-/// Which pseudo-header fields may appear.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Section {
+/// The position of a field, if it came.
+#[derive(Clone, Copy, Debug, Default)]
+struct At(Option<u16>);
+
+impl At {
+    /// Notes a field; true if there was one before.
+    fn put(&mut self, position: u16) -> bool {
+        self.0.replace(position).is_some()
+    }
+
+    fn came(self) -> bool {
+        self.0.is_some()
+    }
+
+    fn value(self, section: &FieldSection) -> Option<&[u8]> {
+        self.0.and_then(|position| section.field(usize::from(position))).map(|field| field.value)
+    }
+}
+
+/// What kind of section it is, which decides the pseudo-header fields that may appear.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Section {
+    /// The header section of a request.
     Request,
+    /// The header section of a response.
     Response,
+    /// A trailer section.
     Trailers,
 }
 
-/// Checks a request's header section.
-pub(crate) fn request(section: &FieldSection) -> Result<(RequestHead<'_>, ContentLength), Violation> {
-    let found = walk(section, Section::Request)?;
-    let method = found.method.filter(|method| is_token(method)).ok_or(Violation::MissingPseudo)?;
+/// Checks a request's header section, after [`walk`].
+pub(crate) fn request<'a>(
+    section: &'a FieldSection,
+    found: &Found,
+) -> Result<(RequestHead<'a>, ContentLength), Violation> {
+    let method =
+        found.method.value(section).filter(|method| is_token(method)).ok_or(Violation::MissingPseudo)?;
+    let (scheme, path) = (found.scheme.value(section), found.path.value(section));
+    let (authority, host) = (found.authority.value(section), found.host.value(section));
     if method == b"CONNECT" {
         // RFC 9113 §8.5: only :method and :authority. Extended CONNECT (RFC 8441) was not offered.
-        if found.scheme.is_some() || found.path.is_some() || found.protocol.is_some() {
+        if scheme.is_some() || path.is_some() || found.protocol.came() {
             return Err(Violation::UnexpectedPseudo);
         }
-        found.authority.filter(|authority| !authority.is_empty()).ok_or(Violation::MissingPseudo)?;
+        authority.filter(|authority| !authority.is_empty()).ok_or(Violation::MissingPseudo)?;
     } else {
-        if found.protocol.is_some() {
+        if found.protocol.came() {
             return Err(Violation::UnexpectedPseudo);
         }
-        found.scheme.filter(|scheme| !scheme.is_empty()).ok_or(Violation::MissingPseudo)?;
-        let path = found.path.ok_or(Violation::MissingPseudo)?;
+        scheme.filter(|scheme| !scheme.is_empty()).ok_or(Violation::MissingPseudo)?;
+        let path = path.ok_or(Violation::MissingPseudo)?;
         let legal = path.first() == Some(&b'/') || (path == b"*" && method == b"OPTIONS");
         if !legal {
             return Err(Violation::MissingPseudo);
         }
     }
     let conflict = found.host_conflict
-        || matches!((found.authority, found.host), (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host));
+        || matches!((authority, host), (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host));
     let head = RequestHead {
         route: RouteId::NONE,
         method,
-        scheme: found.scheme.unwrap_or_default(),
-        authority: found.authority.or(found.host).unwrap_or_default(),
-        path: found.path.unwrap_or_default(),
+        scheme: scheme.unwrap_or_default(),
+        authority: authority.or(host).unwrap_or_default(),
+        path: path.unwrap_or_default(),
         authority_conflict: conflict,
         te_trailers: found.te_trailers,
-        content_type: found.content_type,
-        grpc_timeout: found.grpc_timeout,
-        grpc_encoding: found.grpc_encoding,
-        grpc_accept_encoding: found.grpc_accept_encoding,
+        content_type: found.content_type.value(section),
+        grpc_timeout: found.grpc_timeout.value(section),
+        grpc_encoding: found.grpc_encoding.value(section),
+        grpc_accept_encoding: found.grpc_accept_encoding.value(section),
         fields: section,
     };
     Ok((head, found.content_length.map_or(ContentLength::Unbound, ContentLength::Left)))
 }
 
-/// Checks a response's header section.
-pub(crate) fn response(
-    section: &FieldSection,
+/// Checks a response's header section, after [`walk`].
+pub(crate) fn response<'a>(
+    section: &'a FieldSection,
+    found: &Found,
     to_head_request: bool,
-) -> Result<(ResponseHead<'_>, ContentLength), Violation> {
-    let found = walk(section, Section::Response)?;
-    let status = match found.status {
+) -> Result<(ResponseHead<'a>, ContentLength), Violation> {
+    let status = match found.status.value(section) {
         Some([a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']) => {
             [a, b, c].into_iter().fold(0u16, |sum, digit| sum * 10 + u16::from(digit - b'0'))
         }
@@ -146,9 +174,9 @@ pub(crate) fn response(
     };
     let head = ResponseHead {
         status,
-        content_type: found.content_type,
-        grpc_status: found.grpc_status,
-        grpc_encoding: found.grpc_encoding,
+        content_type: found.content_type.value(section),
+        grpc_status: found.grpc_status.value(section),
+        grpc_encoding: found.grpc_encoding.value(section),
         fields: section,
     };
     // RFC 9113 §8.1.1: these never have content, whatever content-length says.
@@ -157,29 +185,28 @@ pub(crate) fn response(
     Ok((head, length.map_or(ContentLength::Unbound, ContentLength::Left)))
 }
 
-/// Checks a trailer section.
-pub(crate) fn trailers(section: &FieldSection) -> Result<(), Violation> {
-    walk(section, Section::Trailers).map(|_| ())
-}
-
-fn walk(section: &FieldSection, kind: Section) -> Result<Found<'_>, Violation> {
+/// Checks every field of a section by itself and against the others, and notes where those are that matter. For trailers
+/// there is nothing more to check.
+pub(crate) fn walk(section: &FieldSection, kind: Section) -> Result<Found, Violation> {
     let mut found = Found::default();
-    for field in section.iter() {
+    for (position, field) in section.iter().enumerate() {
+        // Sections of more fields than that do not pass any sane limit.
+        let position = u16::try_from(position).unwrap_or(u16::MAX);
         if field.known.is_pseudo() {
             if found.regular_seen {
                 return Err(Violation::PseudoAfterRegular);
             }
-            pseudo(&mut found, field, kind)?;
+            pseudo(&mut found, field, position, kind)?;
         } else {
             found.regular_seen = true;
-            regular(&mut found, field)?;
+            regular(&mut found, field, position)?;
         }
         check_value(field.value)?;
     }
     Ok(found)
 }
 
-fn pseudo<'a>(found: &mut Found<'a>, field: Field<'a>, kind: Section) -> Result<(), Violation> {
+fn pseudo(found: &mut Found, field: Field<'_>, position: u16, kind: Section) -> Result<(), Violation> {
     let place = match (field.known, kind) {
         (Name::Method, Section::Request) => &mut found.method,
         (Name::Scheme, Section::Request) => &mut found.scheme,
@@ -189,13 +216,10 @@ fn pseudo<'a>(found: &mut Found<'a>, field: Field<'a>, kind: Section) -> Result<
         (Name::Status, Section::Response) => &mut found.status,
         _ => return Err(Violation::UnexpectedPseudo),
     };
-    match place.replace(field.value) {
-        None => Ok(()),
-        Some(_) => Err(Violation::DuplicatePseudo),
-    }
+    if place.put(position) { Err(Violation::DuplicatePseudo) } else { Ok(()) }
 }
 
-fn regular<'a>(found: &mut Found<'a>, field: Field<'a>) -> Result<(), Violation> {
+fn regular(found: &mut Found, field: Field<'_>, position: u16) -> Result<(), Violation> {
     match field.known {
         Name::Other => check_name(field.name)?,
         // RFC 9113 §8.2.2.
@@ -214,12 +238,12 @@ fn regular<'a>(found: &mut Found<'a>, field: Field<'a>) -> Result<(), Violation>
                 return Err(Violation::ContentLengthMismatch);
             }
         }
-        Name::Host => found.host_conflict |= found.host.replace(field.value).is_some(),
-        Name::ContentType => found.content_type = Some(field.value),
-        Name::GrpcTimeout => found.grpc_timeout = Some(field.value),
-        Name::GrpcEncoding => found.grpc_encoding = Some(field.value),
-        Name::GrpcAcceptEncoding => found.grpc_accept_encoding = Some(field.value),
-        Name::GrpcStatus => found.grpc_status = Some(field.value),
+        Name::Host => found.host_conflict |= found.host.put(position),
+        Name::ContentType => found.content_type = At(Some(position)),
+        Name::GrpcTimeout => found.grpc_timeout = At(Some(position)),
+        Name::GrpcEncoding => found.grpc_encoding = At(Some(position)),
+        Name::GrpcAcceptEncoding => found.grpc_accept_encoding = At(Some(position)),
+        Name::GrpcStatus => found.grpc_status = At(Some(position)),
         _ => {}
     }
     Ok(())
@@ -281,6 +305,21 @@ fn is_token(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn request(section: &FieldSection) -> Result<(RequestHead<'_>, ContentLength), Violation> {
+        super::request(section, &walk(section, Section::Request)?)
+    }
+
+    fn response(
+        section: &FieldSection,
+        to_head: bool,
+    ) -> Result<(ResponseHead<'_>, ContentLength), Violation> {
+        super::response(section, &walk(section, Section::Response)?, to_head)
+    }
+
+    fn trailers(section: &FieldSection) -> Result<(), Violation> {
+        walk(section, Section::Trailers).map(|_| ())
+    }
 
     fn section(fields: &[(&str, &str)]) -> FieldSection {
         let mut section = FieldSection::default();

@@ -11,7 +11,7 @@ use crate::error::Violation;
 use crate::frame::{Continuation, FrameHeader, Headers};
 use crate::handler::Handler;
 use crate::hpack::SectionLimits;
-use crate::message;
+use crate::message::{self, Section};
 use crate::observe::{Direction, Trace};
 use crate::stream::registry::{ClosedBy, Lookup};
 use crate::stream::{Half, StreamKey};
@@ -109,9 +109,9 @@ impl Rx {
             list_octets: tx.config.limits.header_list_octets as usize,
             fields: tx.config.limits.header_fields,
         };
-        self.decoder.decode(fragment, &limits, &mut self.section).map_err(|_| Violation::Compression)?;
+        self.sections.decode(&mut self.decoder, fragment, &limits)?;
         if let Some(observer) = &mut tx.observer {
-            for field in self.section.iter() {
+            for field in self.sections.section().iter() {
                 let stream_id = block.stream_id;
                 observer.on_trace(tx.now, &Trace::Field { direction: Direction::Received, stream_id, field });
             }
@@ -167,14 +167,16 @@ impl Rx {
         if block.self_dependent {
             return refuse(tx, id, Violation::SelfDependency);
         }
-        if self.section.exceeded() {
+        if self.sections.section().exceeded() {
             let key = self.open_remote(tx, id, block.end_stream);
-            let octets = self.section.list_octets();
+            let octets = self.sections.section().list_octets();
             handler.on_oversize_request(tx, key, octets);
             tx.close_if_ended(key);
             return Ok(());
         }
-        let (mut head, length) = match message::request(&self.section) {
+        let parsed = self.sections.walk(Section::Request);
+        let section = self.sections.section();
+        let (mut head, length) = match parsed.and_then(|found| message::request(section, &found)) {
             Ok(parsed) => parsed,
             Err(violation) => return refuse(tx, id, violation),
         };
@@ -210,22 +212,23 @@ impl Rx {
         let Some(stream) = tx.streams.live_mut(key) else { return Ok(()) };
         match stream.recv {
             Half::Ended => tx.stream_error(key, Violation::FrameAfterEndStream, handler),
-            _ if self.section.exceeded() => tx.stream_error(key, Violation::HeaderListTooLarge, handler),
+            _ if self.sections.section().exceeded() => {
+                tx.stream_error(key, Violation::HeaderListTooLarge, handler)
+            }
             Half::AwaitingHeaders => self.on_response(tx, key, end_stream, handler),
             Half::Streaming if !end_stream => {
                 tx.stream_error(key, Violation::TrailersWithoutEndStream, handler)
             }
             Half::Streaming => {
                 let satisfied = stream.content_length.is_satisfied();
-                let verdict = message::trailers(&self.section);
-                if let Err(violation) = verdict {
+                if let Err(violation) = self.sections.walk(Section::Trailers) {
                     return tx.stream_error(key, violation, handler);
                 }
                 if !satisfied {
                     return tx.stream_error(key, Violation::ContentLengthMismatch, handler);
                 }
                 stream.recv = Half::Ended;
-                handler.on_trailers(tx, key, &self.section);
+                handler.on_trailers(tx, key, self.sections.section());
                 tx.close_if_ended(key);
                 Ok(())
             }
@@ -241,7 +244,10 @@ impl Rx {
     ) -> Result<(), Violation> {
         let empty_frames = tx.config.limits.empty_frames;
         let Some(stream) = tx.streams.live_mut(key) else { return Ok(()) };
-        let (head, length) = match message::response(&self.section, stream.head_request) {
+        let to_head = stream.head_request;
+        let parsed = self.sections.walk(Section::Response);
+        let section = self.sections.section();
+        let (head, length) = match parsed.and_then(|found| message::response(section, &found, to_head)) {
             Ok(parsed) => parsed,
             Err(violation) => return tx.stream_error(key, violation, handler),
         };

@@ -24,6 +24,7 @@ mod control;
 mod field_block;
 mod output;
 mod receive;
+mod section_memo;
 mod shutdown;
 mod transmit;
 mod tx;

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::Violation;
 use crate::frame::{DataLayout, Flags, FrameHeader, Kind};
 use crate::handler::{Chunk, Handler};
-use crate::hpack::{Decoder, FieldSection};
+use crate::hpack::Decoder;
 use crate::observe::{Direction, Trace};
 use crate::settings::{self, LocalSettings};
 use crate::stream::registry::{ClosedBy, Lookup};
@@ -20,6 +20,7 @@ use crate::stream::{Half, StreamKey};
 use crate::time::Instant;
 
 use super::field_block::OpenBlock;
+use super::section_memo::SectionMemo;
 
 /// A carry buffer bigger than this is given back when it is empty.
 const CARRY_KEPT: usize = 1024;
@@ -59,7 +60,7 @@ pub(crate) struct Rx {
     carry: Vec<u8>,
     max_frame_size: u32,
     pub(super) decoder: Decoder,
-    pub(super) section: FieldSection,
+    pub(super) sections: SectionMemo,
     pub(super) block: Option<OpenBlock>,
     pub(super) local: LocalSettings,
     /// Counts calls of `recv`, to tell streams that did no work.
@@ -83,7 +84,7 @@ impl Rx {
             carry: Vec::new(),
             max_frame_size: settings::max_frame_size(config),
             decoder: Decoder::new(4096),
-            section: FieldSection::default(),
+            sections: SectionMemo::default(),
             block: None,
             local: LocalSettings::Synced,
             calls: 0,

@@ -49,6 +49,35 @@ pub struct Encoder {
     table: Table<Hashes>,
     max_table_octets: u32,
     pending: SizeUpdates,
+    memo: Memo,
+}
+
+/// How many fields [`Memo`] can keep apart.
+const MEMO_SLOTS: usize = 64;
+
+/// Where fields were found in the tables, by a few octets of theirs: the fields of steady traffic are found again without
+/// a search. It is only a guess where to look: what is there is compared.
+#[derive(Clone, Debug)]
+struct Memo([Place; MEMO_SLOTS]);
+
+/// Where a field may be.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Unknown,
+    /// The index of an entry of the static table.
+    Static(u8),
+    /// The number of an entry of the dynamic table.
+    Dynamic(u32),
+}
+
+impl Memo {
+    /// Lengths and last octets tell the fields of one peer's sections apart well enough.
+    #[inline]
+    fn slot(&mut self, name: &[u8], value: &[u8]) -> Option<&mut Place> {
+        let last = |octets: &[u8]| octets.last().map_or(0, |octet| usize::from(*octet));
+        let mixed = name.len() * 5 + value.len() * 11 + last(name) * 3 + last(value) * 7;
+        self.0.get_mut(mixed % MEMO_SLOTS)
+    }
 }
 
 /// Size updates that must open the next block (§4.2).
@@ -73,7 +102,8 @@ impl Encoder {
         let size = max_table_octets.min(DEFAULT_TABLE_OCTETS);
         // A smaller table than the default is announced, so that the peer need not keep more than we use.
         let pending = if size == DEFAULT_TABLE_OCTETS { SizeUpdates::None } else { SizeUpdates::One(size) };
-        Self { table: Table::new(size as usize), max_table_octets, pending }
+        let memo = Memo([Place::Unknown; MEMO_SLOTS]);
+        Self { table: Table::new(size as usize), max_table_octets, pending, memo }
     }
 
     /// Takes over the peer's SETTINGS_HEADER_TABLE_SIZE; call it in order with acknowledging the setting.
@@ -105,6 +135,42 @@ impl Encoder {
 
     /// Appends one field to the block that [`Self::begin`] started.
     pub fn encode(&mut self, field: HeaderField<'_>, out: &mut Vec<u8>) {
+        if field.indexing != Indexing::Never
+            && let Some(index) = self.recall(field.name, field.value)
+        {
+            return integer::encode::<7>(0x80, index, out);
+        }
+        self.encode_searching(field, out);
+    }
+
+    /// The index of exactly this field, if it is where it was found the last time. Secrets are in no table, so they are
+    /// never found here.
+    #[inline]
+    fn recall(&mut self, name: &[u8], value: &[u8]) -> Option<usize> {
+        let (index, octets, name_len) = match *self.memo.slot(name, value)? {
+            Place::Unknown => return None,
+            Place::Static(index) => {
+                let entry = static_table::entry(usize::from(index))?;
+                (usize::from(index), entry.octets, entry.name_len)
+            }
+            Place::Dynamic(number) => {
+                let index = self.table.index_of(number)?;
+                let entry = self.table.entry(index)?;
+                (FIRST_DYNAMIC + index, entry.octets, entry.name_len)
+            }
+        };
+        let same = name_len == name.len() && octets.split_at_checked(name_len) == Some((name, value));
+        same.then_some(index)
+    }
+
+    /// Remembers where a field is.
+    fn note(&mut self, name: &[u8], value: &[u8], place: Place) {
+        if let Some(slot) = self.memo.slot(name, value) {
+            *slot = place;
+        }
+    }
+
+    fn encode_searching(&mut self, field: HeaderField<'_>, out: &mut Vec<u8>) {
         let HeaderField { name, value, mut indexing } = field;
         let fixed = static_table::find(name, value);
         if let Found::Field(index) | Found::Name(index) = fixed
@@ -116,11 +182,16 @@ impl Encoder {
             return self.append_never_indexed(fixed, name, value, out);
         }
         if let Found::Field(index) = fixed {
+            self.note(name, value, u8::try_from(index).map_or(Place::Unknown, Place::Static));
             return integer::encode::<7>(0x80, index, out);
         }
         let hashes = Hashes::of(name, value);
         let name_index = match (self.find(name, value, hashes), fixed) {
-            (Found::Field(index), _) => return integer::encode::<7>(0x80, index, out),
+            (Found::Field(index), _) => {
+                let age = u32::try_from(index - FIRST_DYNAMIC).unwrap_or(u32::MAX);
+                self.note(name, value, Place::Dynamic(self.table.newest().wrapping_sub(age)));
+                return integer::encode::<7>(0x80, index, out);
+            }
             (_, Found::Name(index)) | (Found::Name(index), _) => index,
             _ => 0,
         };
@@ -128,6 +199,7 @@ impl Encoder {
             integer::encode::<6>(0x40, name_index, out);
             append_literal(name_index, name, value, out);
             self.table.insert(name, value, hashes);
+            self.note(name, value, Place::Dynamic(self.table.newest()));
         } else {
             integer::encode::<4>(0x00, name_index, out);
             append_literal(name_index, name, value, out);

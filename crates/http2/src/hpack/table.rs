@@ -26,6 +26,8 @@ pub(super) struct Table<T> {
     octets: usize,
     capacity: usize,
     changes: u64,
+    /// How many entries were ever added (wrapping): the newest has this number.
+    added: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +63,7 @@ impl<T: Copy> Table<T> {
             octets: 0,
             capacity,
             changes: 0,
+            added: 0,
         }
     }
 
@@ -87,6 +90,18 @@ impl<T: Copy> Table<T> {
     #[inline]
     pub(super) fn entry(&self, index: usize) -> Option<View<'_, T>> {
         self.entries.get(index).map(|entry| self.view(entry))
+    }
+
+    /// The number of the newest entry: entries are numbered from 1 on (wrapping), and keep their numbers.
+    pub(super) fn newest(&self) -> u32 {
+        self.added
+    }
+
+    /// The index of the entry with this number, if it is still there.
+    #[inline]
+    pub(super) fn index_of(&self, number: u32) -> Option<usize> {
+        let index = self.added.wrapping_sub(number) as usize;
+        (index < self.entries.len()).then_some(index)
     }
 
     /// All entries, newest first.
@@ -121,6 +136,7 @@ impl<T: Copy> Table<T> {
         self.store.extend_from_slice(name);
         self.store.extend_from_slice(value);
         self.octets += len + FIELD_OVERHEAD;
+        self.added = self.added.wrapping_add(1);
         self.entries.push_front(Entry { position, name_len: name.len(), len, tag });
     }
 
