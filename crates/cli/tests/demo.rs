@@ -122,7 +122,7 @@ fn without_once_it_says_how_to_call_it_and_serves() {
     let address = serving.split(' ').nth(2).unwrap();
     // Its calls are made, and it still accepts.
     std::net::TcpStream::connect(address).unwrap();
-    let hint = lines.find(|line| line.contains("grpcurl")).unwrap();
+    let hint = lines.find(|line| line.contains("grpcurl")).unwrap() + &lines.next().unwrap();
     assert!(hint.contains(address) && hint.contains("-proto helloworld.proto"), "{hint}");
     assert_eq!(child.try_wait().unwrap(), None);
     child.kill().unwrap();
@@ -163,4 +163,16 @@ fn bad_usage_exits_with_two_and_help_with_zero() {
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8(output.stdout).unwrap().contains(part));
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_it_well() {
+    let mut child = clearway(&["demo", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("SERVING on ")).unwrap();
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert!(lines.any(|line| line.starts_with("stopping")));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

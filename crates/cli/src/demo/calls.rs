@@ -46,7 +46,7 @@ pub(crate) struct About {
 const HELLO: About = About {
     kind: Kind::Unary,
     path: "/hello.Greeter/SayHello",
-    remark: "One request, one answer. The header fields are new to both sides: most go out in full.",
+    remark: "One request, one answer. What HPACK's static table lacks goes out in full.",
     ends: Code::Ok,
 };
 
@@ -58,7 +58,8 @@ const HELLO_AGAIN: About = About {
 const LIST: About = About {
     kind: Kind::ServerStreaming,
     path: "/routeguide.RouteGuide/ListFeatures",
-    remark: "One request, many answers. Of the request's fields only :path is new.",
+    remark: "One request, many answers. Of the request's fields only :path is new. Messages that are ready \
+             together share a DATA frame.",
     ends: Code::Ok,
 };
 

@@ -10,6 +10,9 @@ mod services;
 mod session;
 
 use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::Poll;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -99,9 +102,14 @@ async fn run(flags: &DemoFlags, paint: Paint, out: &mut (dyn Write + Send)) -> R
     }));
     show(&address, paint, out).await?;
     if flags.then == Then::Serve {
+        // Polled once, so that Ctrl-C is ours before anybody is told to use it.
+        let mut interrupted = pin!(tokio::signal::ctrl_c());
+        let early = poll_fn(|cx| Poll::Ready(interrupted.as_mut().poll(cx).is_ready())).await;
         paint.write(&report::serving(&address), out)?;
         out.flush()?;
-        serve_until_interrupted(server, stop, out).await?;
+        if !early {
+            serve_until(interrupted, server, stop, out).await?;
+        }
     }
     Ok(())
 }
@@ -137,20 +145,21 @@ fn target(address: &Address) -> String {
 }
 
 /// Serves on. The first Ctrl-C lets calls finish, the second does not.
-async fn serve_until_interrupted(
+async fn serve_until(
+    interrupted: Pin<&mut impl Future<Output = io::Result<()>>>,
     mut server: tokio::task::JoinHandle<Result<(), clearway::Error>>,
     stop: oneshot::Sender<()>,
     out: &mut (dyn Write + Send),
 ) -> Result<(), Failure> {
     tokio::select! {
         ended = &mut server => return ended.unwrap_or(Ok(())).map_err(Failure::Serve),
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        interrupted = interrupted => interrupted?,
     }
     writeln!(out, "\nstopping: calls in progress may finish; Ctrl-C again ends them")?;
     drop(stop);
     tokio::select! {
         ended = &mut server => ended.unwrap_or(Ok(())).map_err(Failure::Serve),
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        again = tokio::signal::ctrl_c() => Ok(again?),
     }
 }
 

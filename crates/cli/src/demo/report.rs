@@ -65,7 +65,10 @@ pub(crate) fn call_end(entries: &[Entry], tally: &Tally) -> Line {
     let first = entries.iter().find(frame).map(|entry| entry.at);
     let last = entries.iter().rfind(frame).map(|entry| entry.at);
     let took = first.zip(last).map(|(first, last)| last - first).unwrap_or_default();
-    let way = |traffic: &Traffic| format!("{} frames, {} B", traffic.frames, grouped(traffic.octets));
+    let way = |traffic: &Traffic| {
+        let plural = if traffic.frames == 1 { "" } else { "s" };
+        format!("{} frame{plural}, {} B", traffic.frames, grouped(traffic.octets))
+    };
     let (sent, received) = (way(&tally.sent), way(&tally.received));
     quiet(format!("sent {sent}; received {received}; {} us from first to last", grouped(took.as_micros())))
 }
@@ -186,19 +189,19 @@ pub(crate) fn serving(address: &Address) -> Vec<Line> {
         _ => address.to_string(),
     };
     let call = |proto: &str, data: &str, method: &str| {
-        let line =
-            format!("grpcurl -plaintext -import-path proto -proto {proto} -d '{data}' {target} {method}");
-        Line::indented(4).with(Role::Message, line)
+        let command = format!("grpcurl -plaintext -import-path proto -proto {proto} \\");
+        let rest = format!("-d '{data}' {target} {method}");
+        [Line::indented(4).with(Role::Message, command), Line::indented(8).with(Role::Message, rest)]
     };
-    vec![
+    let head = [
         Line::new(),
-        title(format!("SERVING on {address} until Ctrl-C"))
-            .with(Role::Plain, ". Call it from here, at the root of the repository:"),
+        title(format!("SERVING on {address} until Ctrl-C")),
+        quiet("Call it with any gRPC client. From the root of the repository, for example:"),
         Line::new(),
-        call("helloworld.proto", "{\"name\": \"you\"}", "hello.Greeter/SayHello"),
-        call("demo/echo.proto", "{\"text\": \"one two three\"}", "demo.Echo/ServerStream"),
-        Line::new(),
-    ]
+    ];
+    let hello = call("helloworld.proto", "{\"name\": \"you\"}", "hello.Greeter/SayHello");
+    let echo = call("demo/echo.proto", "{\"text\": \"one two three\"}", "demo.Echo/ServerStream");
+    head.into_iter().chain(hello).chain(echo).chain([Line::new()]).collect()
 }
 
 #[cfg(test)]

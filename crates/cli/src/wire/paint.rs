@@ -94,7 +94,7 @@ const fn code(role: Role) -> Option<&'static str> {
         Role::Title => "1",
         Role::Sent => "36",
         Role::Received => "35",
-        Role::Name => "34",
+        Role::Name => "94",
         Role::Wire => "33",
         Role::Message => "1;32",
         Role::Quiet => "2",

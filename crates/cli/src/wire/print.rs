@@ -94,12 +94,12 @@ impl<'a> Printer<'a> {
                     lines.push(say("no octets: only the end of the stream".to_owned()));
                 }
             }
-            Content::Octets(octets) => lines.push(say(hex_dump(octets))),
+            Content::Octets(octets) => lines.push(say(hex_dump(octets, self.room()))),
             Content::Settings(values) => {
                 lines.extend(values.iter().map(|(id, value)| self.setting(*id, *value)));
             }
             Content::SettingsAck => lines.push(say("the other side's SETTINGS are in force".to_owned())),
-            Content::Ping(payload) => lines.push(say(hex_dump(payload))),
+            Content::Ping(payload) => lines.push(say(hex_dump(payload, self.room()))),
             Content::RstStream(code) => lines.push(say(code_text(*code))),
             Content::WindowUpdate(increment) => {
                 let whose = if header.stream_id == 0 { "on all streams together" } else { "on this stream" };
@@ -111,7 +111,7 @@ impl<'a> Printer<'a> {
                 let text = format!("{}, last stream {last_stream_id}{debug}", code_text(*code));
                 lines.push(say(elided(&text, self.room(), &format!("{} B", text.len()))));
             }
-            Content::Other(payload) => lines.push(say(hex_dump(payload))),
+            Content::Other(payload) => lines.push(say(hex_dump(payload, self.room()))),
         }
     }
 
@@ -201,7 +201,9 @@ impl<'a> Printer<'a> {
             lines.push(Line::indented(INDENT).with(Role::Plain, text));
         }
         if !body.is_empty() {
-            lines.push(Line::indented(hanging).with(Role::Quiet, hex_dump(body)));
+            lines.push(
+                Line::indented(hanging).with(Role::Quiet, hex_dump(body, self.edge.saturating_sub(hanging))),
+            );
         }
     }
 }

@@ -122,12 +122,19 @@ pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// How many octets a dump shows.
+/// The most octets a dump shows.
 const DUMPED: usize = 16;
 
-/// The first octets in hexadecimal and, where they are printable, as text; how many more there are.
-pub(crate) fn hex_dump(octets: &[u8]) -> String {
-    let shown = octets.get(..DUMPED).unwrap_or(octets);
+/// Octets in hexadecimal and, where they are printable, as text; as many as fit into `columns`, and how many more there are.
+pub(crate) fn hex_dump(octets: &[u8], columns: usize) -> String {
+    // Each octet takes three columns and one more as text; around the text there are two blanks and two bars.
+    let fits = |columns: usize| (columns.saturating_sub(3) / 4).min(DUMPED);
+    let shown = if octets.len() <= fits(columns) {
+        octets.len()
+    } else {
+        fits(columns.saturating_sub("  +1,234 B".len()))
+    };
+    let shown = octets.get(..shown).unwrap_or(octets);
     let hex: Vec<_> = shown.iter().map(|octet| format!("{octet:02x}")).collect();
     let text: String = shown
         .iter()
@@ -171,10 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_is_short() {
-        assert_eq!(hex_dump(b"\x0a\x02hi"), "0a 02 68 69  |..hi|");
-        assert!(hex_dump(&[b'a'; 1040]).ends_with("|aaaaaaaaaaaaaaaa|  +1,024 B"));
-        assert_eq!(hex_dump(b""), "  ||");
+    fn a_dump_fits() {
+        assert_eq!(hex_dump(b"\x0a\x02hi", 80), "0a 02 68 69  |..hi|");
+        assert!(hex_dump(&[b'a'; 1040], 80).ends_with("|aaaaaaaaaaaaaaaa|  +1,024 B"));
+        assert_eq!(hex_dump(b"", 80), "  ||");
+        for columns in 20..80 {
+            for octets in 0..30 {
+                let dump = hex_dump(&vec![0; octets], columns);
+                assert!(dump.len() <= columns, "{columns}: {dump}");
+            }
+        }
     }
 
     #[test]
