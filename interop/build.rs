@@ -2,7 +2,6 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     clearway_build::configure()
-        .build_client(false)
         .compile_protos(&["../proto/bench/echo.proto", "../proto/grpc/testing/test.proto"], &["../proto"])?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! program can stand in for an official one. Left out: compression, ORCA, soak and credentials, which come with what they
 //! test.
 
+pub mod cases;
 pub mod flags;
 pub mod service;
 
