@@ -175,7 +175,8 @@ impl Rx {
             Phase::PadLength(header) => {
                 let Some((pad_length, rest)) = input.split_first() else { return Ok(input) };
                 let layout = DataLayout::padded(header.length, *pad_length)?;
-                self.begin_data(tx, header, layout, handler)?;
+                let found = tx.streams.lookup(header.stream_id);
+                self.begin_data(tx, header, layout, found, handler)?;
                 Ok(rest)
             }
             Phase::Data(data) => self.data(tx, input, data, handler),
@@ -250,12 +251,12 @@ impl Rx {
         if header.kind == Kind::DATA {
             self.whole_frames = self.whole_frames.wrapping_add(1);
             self.phase = Phase::Header;
-            self.account_data(tx, header)?;
+            let found = self.account_data(tx, header)?;
             if header.flags.contains(Flags::PADDED) {
                 self.phase = Phase::PadLength(header);
             } else {
                 let layout = DataLayout { data: header.length, padding: 0 };
-                self.begin_data(tx, header, layout, handler)?;
+                self.begin_data(tx, header, layout, found, handler)?;
             }
             return Ok(rest);
         }
@@ -345,21 +346,22 @@ impl Rx {
     /// DATA counts against the connection's window by its whole length, whatever becomes of it, and that credit goes
     /// back at once: one unread stream can never stop another (RFC 9113 §6.9, trap of §5.1).
     #[allow(clippy::unused_self, reason = "a frame handler like the others")]
-    fn account_data(&self, tx: &mut Tx, header: FrameHeader) -> Result<(), Violation> {
+    fn account_data(&self, tx: &mut Tx, header: FrameHeader) -> Result<Lookup, Violation> {
         if header.stream_id == 0 {
             return Err(Violation::FrameOnStreamZero);
         }
         if header.flags.contains(Flags::PADDED) && header.length == 0 {
             return Err(Violation::FrameSize);
         }
-        if tx.streams.lookup(header.stream_id) == Lookup::Idle {
+        let found = tx.streams.lookup(header.stream_id);
+        if found == Lookup::Idle {
             return Err(Violation::FrameOnIdleStream);
         }
         if !tx.recv_window.received(header.length) {
             return Err(Violation::ConnectionWindowExceeded);
         }
         tx.recv_window.release(header.length);
-        Ok(())
+        Ok(found)
     }
 
     fn begin_data<H: Handler>(
@@ -367,10 +369,11 @@ impl Rx {
         tx: &mut Tx,
         header: FrameHeader,
         layout: DataLayout,
+        found: Lookup,
         handler: &mut H,
     ) -> Result<(), Violation> {
         trace(tx, header, &[]);
-        let stream = self.admit_data(tx, header, layout, handler)?;
+        let stream = self.admit_data(tx, header, layout, found, handler)?;
         let data = DataInFlight {
             stream,
             stream_id: header.stream_id,
@@ -393,9 +396,10 @@ impl Rx {
         tx: &mut Tx,
         header: FrameHeader,
         layout: DataLayout,
+        found: Lookup,
         handler: &mut H,
     ) -> Result<Option<StreamKey>, Violation> {
-        let key = match tx.streams.lookup(header.stream_id) {
+        let key = match found {
             Lookup::Idle => return Err(Violation::FrameOnIdleStream),
             Lookup::Closed(why) => return closed_data(tx, header.stream_id, why).map(|()| None),
             Lookup::Live(key) => key,

@@ -553,15 +553,17 @@ impl Tx {
         end_stream: bool,
     ) {
         let start = self.output.begin();
-        self.encoder.begin(self.output.tail());
         let mut sizes = Vec::new();
         let observed = self.observer.is_some();
-        for field in fields.clone() {
-            let before = self.output.tail().len();
-            self.encoder.encode(field, self.output.tail());
-            if observed {
+        if observed {
+            self.encoder.begin(self.output.tail());
+            for field in fields.clone() {
+                let before = self.output.tail().len();
+                self.encoder.encode(field, self.output.tail());
                 sizes.push(self.output.tail().len() - before);
             }
+        } else {
+            self.encoder.encode_section(fields.clone(), self.output.tail());
         }
         let end = if end_stream { Flags::END_STREAM } else { Flags::default() };
         let max = self.peer.max_frame_size as usize;

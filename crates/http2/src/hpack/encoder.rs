@@ -9,6 +9,8 @@
 //! Deliberately left out: checking names and values (the message layer does), lower-casing names, and entries that
 //! the peer's decoder may still have but we no longer do.
 
+mod template;
+
 use super::static_table::{self, FIRST_DYNAMIC, Found};
 use super::table::Table;
 use super::{DEFAULT_TABLE_OCTETS, huffman, integer};
@@ -50,6 +52,7 @@ pub struct Encoder {
     max_table_octets: u32,
     pending: SizeUpdates,
     memo: Memo,
+    templates: template::Templates,
 }
 
 /// How many fields [`Memo`] can keep apart.
@@ -103,7 +106,13 @@ impl Encoder {
         // A smaller table than the default is announced, so that the peer need not keep more than we use.
         let pending = if size == DEFAULT_TABLE_OCTETS { SizeUpdates::None } else { SizeUpdates::One(size) };
         let memo = Memo([Place::Unknown; MEMO_SLOTS]);
-        Self { table: Table::new(size as usize), max_table_octets, pending, memo }
+        Self {
+            table: Table::new(size as usize),
+            max_table_octets,
+            pending,
+            memo,
+            templates: template::Templates::default(),
+        }
     }
 
     /// Takes over the peer's SETTINGS_HEADER_TABLE_SIZE; call it in order with acknowledging the setting.
@@ -130,6 +139,31 @@ impl Encoder {
                 append_size_update(smallest, out);
                 append_size_update(last, out);
             }
+        }
+    }
+
+    /// Appends a whole block: the size updates that are due, and the fields. Does what [`Self::begin`] and
+    /// [`Self::encode`] do, and remembers the last sections that changed nothing.
+    pub fn encode_section<'a>(
+        &mut self,
+        fields: impl Iterator<Item = HeaderField<'a>> + Clone,
+        out: &mut Vec<u8>,
+    ) {
+        let epoch = self.table.changes();
+        if self.pending == SizeUpdates::None
+            && let Some(block) = self.templates.find(epoch, &fields)
+        {
+            return out.extend_from_slice(block);
+        }
+        self.begin(out);
+        let start = out.len();
+        let mut secret = false;
+        for field in fields.clone() {
+            secret |= field.indexing == Indexing::Never || is_secret(field.name);
+            self.encode(field, out);
+        }
+        if !secret && self.table.changes() == epoch {
+            self.templates.keep(epoch, fields, out.get(start..).unwrap_or_default());
         }
     }
 
@@ -297,6 +331,11 @@ impl Hashes {
         let name = hash(0, name);
         Self { name, field: hash(name, value) }
     }
+}
+
+/// Whether a name is one of [`SECRET_NAMES`].
+fn is_secret(name: &[u8]) -> bool {
+    SECRET_NAMES.iter().any(|index| static_table::entry(*index).is_some_and(|entry| entry.name() == name))
 }
 
 /// Multiply and fold, eight octets at a time.

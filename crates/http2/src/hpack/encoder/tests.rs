@@ -189,3 +189,54 @@ fn the_decoder_follows_through_size_changes() {
         assert_eq!((ours, encoder.table_entries()), (theirs, decoder.table_entries()), "round {round}");
     }
 }
+
+/// A section that comes again is sent as it was, and only while the table is what it was.
+#[test]
+fn whole_sections_are_encoded_as_their_fields_are() {
+    let (mut whole, mut single) = (Encoder::new(4096), Encoder::new(4096));
+    let mut state = 7u32;
+    let mut next = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % below
+    };
+    for _ in 0..5000 {
+        let path = format!("/pkg.Svc/Method{}", next(3));
+        let token = format!("token{}", next(2));
+        let fields = [
+            field(":method", "POST", Indexing::Insert),
+            field(":path", &path, Indexing::Insert),
+            field("x-id", &token, if next(2) == 0 { Indexing::Without } else { Indexing::Insert }),
+            field("authorization", &token, Indexing::Insert),
+        ];
+        let fields = &fields[..2 + next(3) as usize];
+        if next(100) == 0 {
+            let limit = [0, 100, 4096][next(3) as usize];
+            whole.set_peer_limit(limit);
+            single.set_peer_limit(limit);
+        }
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        whole.encode_section(fields.iter().copied(), &mut left);
+        single.begin(&mut right);
+        for field in fields {
+            single.encode(*field, &mut right);
+        }
+        assert_eq!(hex(&left), hex(&right));
+    }
+}
+
+#[test]
+fn secrets_are_in_no_template() {
+    let mut encoder = Encoder::new(4096);
+    for indexing in [Indexing::Insert, Indexing::Never] {
+        for name in ["authorization", "x-password"] {
+            let fields = [field(":method", "GET", Indexing::Insert), field(name, "s3cr3t", indexing)];
+            for _ in 0..3 {
+                encoder.encode_section(fields.iter().copied(), &mut Vec::new());
+            }
+            let kept = format!("{:?}", encoder.templates)
+                .contains(&format!("{:?}", b"s3cr3t").replace(['[', ']'], ""));
+            assert_eq!(kept, name == "x-password" && indexing == Indexing::Insert, "{name}, {indexing:?}");
+        }
+        encoder = Encoder::new(4096);
+    }
+}
