@@ -2,9 +2,10 @@
 
     python server.py --port N
 
-Prints `listening on 127.0.0.1:PORT` once it accepts calls, and `cancelled: METHOD` whenever a streaming call was
-cancelled, ran out of time or lost its connection under its handler, so that a test can ask for proof. Serves until it is
-killed. StreamingOutputCall sleeps `interval_us` before each message, which makes it the sleeping handler as well.
+Prints `listening on 127.0.0.1:PORT` once it accepts calls, and `cancelled: METHOD` when a streaming call was cancelled,
+ran out of time or lost its connection under its handler, so that a test can ask for proof (one line, not all: grpcio may
+take an upload that was cut short for its end). Serves until it is killed. StreamingOutputCall sleeps `interval_us` before
+each message, which makes it the sleeping handler as well.
 """
 
 import argparse

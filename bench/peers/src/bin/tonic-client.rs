@@ -106,9 +106,7 @@ async fn run(asked: &Asked) -> Result<(), Box<dyn Error>> {
         })
         .collect();
     for caller in callers {
-        if let Err(error) = caller.await? {
-            return Err(error);
-        }
+        caller.await?.map_err(|error| error as Box<dyn Error>)?;
     }
     let (elapsed, cpu) = (start.elapsed(), cpu_time()? - cpu);
     print_result(asked, elapsed, cpu);

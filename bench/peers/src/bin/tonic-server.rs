@@ -2,14 +2,12 @@
 
 use std::error::Error;
 use std::net::Ipv4Addr;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use clearway_peers::Scheduler;
 use clearway_peers::bench::echo_server::{Echo, EchoServer};
 use clearway_peers::bench::{Msg, StreamReq, Work};
 use tokio::net::TcpListener;
-use tokio_stream::Stream;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
@@ -24,7 +22,7 @@ struct Bench;
 
 #[tonic::async_trait]
 impl Echo for Bench {
-    type ServerStreamStream = Pin<Box<dyn Stream<Item = Result<Msg, Status>> + Send>>;
+    type ServerStreamStream = tokio_stream::Iter<Download>;
     type BidiStream = Streaming<Msg>;
 
     async fn unary(&self, request: Request<Msg>) -> Result<Response<Msg>, Status> {
@@ -37,8 +35,7 @@ impl Echo for Bench {
     ) -> Result<Response<Self::ServerStreamStream>, Status> {
         let StreamReq { count, size } = request.into_inner();
         let size = usize::try_from(size).map_err(|_| Status::invalid_argument("size"))?;
-        let messages = (0..count).map(move |_| Ok(Msg { payload: vec![0; size] }));
-        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+        Ok(Response::new(tokio_stream::iter(Download { left: count, size })))
     }
 
     async fn bidi(&self, request: Request<Streaming<Msg>>) -> Result<Response<Self::BidiStream>, Status> {
@@ -69,6 +66,21 @@ impl Echo for Bench {
         // Kept, so that the upload stays open and unread.
         let _unread = request;
         std::future::pending().await
+    }
+}
+
+/// What one ServerStream call sends: messages made when they are wanted.
+struct Download {
+    left: u32,
+    size: usize,
+}
+
+impl Iterator for Download {
+    type Item = Result<Msg, Status>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        Some(Ok(Msg { payload: vec![0; self.size] }))
     }
 }
 
