@@ -153,7 +153,7 @@ impl Rx {
         handler: &mut H,
     ) -> Result<(), Violation> {
         let id = block.stream_id;
-        if id % 2 == 0 {
+        if id.is_multiple_of(2) {
             return Err(Violation::StreamIdWrongParity);
         }
         if !tx.shutdown.admits(id) {

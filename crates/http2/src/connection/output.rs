@@ -85,8 +85,8 @@ impl Output {
         let length = end.saturating_sub(start).saturating_sub(FrameHeader::OCTETS);
         let header =
             FrameHeader { length: u32::try_from(length).unwrap_or(u32::MAX), kind, flags, stream_id };
-        if let Some(place) = self.tail.get_mut(start..start.saturating_add(FrameHeader::OCTETS)) {
-            place.copy_from_slice(&header.encode());
+        if let Some(place) = self.tail.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+            *place = header.encode();
         }
         self.pending = self.pending.saturating_add(end.saturating_sub(start));
         header

@@ -128,19 +128,20 @@ impl FrameHeader {
     pub const fn decode(octets: [u8; 9]) -> Self {
         let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = octets;
         Self {
-            length: u32::from_be_bytes([0, l0, l1, l2]),
+            length: u32::from_be_bytes([l0, l1, l2, kind]) >> 8,
             kind: Kind(kind),
             flags: Flags(flags),
-            stream_id: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
+            stream_id: u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff,
         }
     }
 
     /// Writes a header. Lengths of more than 24 bits do not exist; their high octet is lost.
     #[must_use]
     pub const fn encode(self) -> [u8; 9] {
-        let [_, l0, l1, l2] = self.length.to_be_bytes();
-        let [s0, s1, s2, s3] = self.stream_id.to_be_bytes();
-        [l0, l1, l2, self.kind.0, self.flags.0, s0 & 0x7f, s1, s2, s3]
+        // Two words and an octet between them: fewer steps than octet by octet.
+        let [l0, l1, l2, kind] = ((self.length << 8) | self.kind.0 as u32).to_be_bytes();
+        let [s0, s1, s2, s3] = (self.stream_id & 0x7fff_ffff).to_be_bytes();
+        [l0, l1, l2, kind, self.flags.0, s0, s1, s2, s3]
     }
 
     /// The names of the flags that are set and mean something for this type, joined by ` | `; `-` if there are none.

@@ -78,7 +78,7 @@ fn decode_into(coded: &[u8], text: &mut [u8]) -> Result<usize, HpackError> {
 
 /// Decodes the last bits, fewer than [`LONGEST`], and checks the padding.
 fn decode_tail(mut input: Bits<'_>, text: &mut [u8], mut written: usize) -> Result<usize, HpackError> {
-    while input.len >= SHORTEST as u32 {
+    while input.len as usize >= SHORTEST {
         let next = pair(input.bits);
         let (octet, len) = if next.first_len == 0 {
             let LongSymbol { octet, len } = long_symbol(input.bits | u64::MAX >> input.len);

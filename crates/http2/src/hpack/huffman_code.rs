@@ -4,6 +4,12 @@
 //! starts where the one before it ended. So the lengths say everything; codes and decoding tables are computed from
 //! them when this file is compiled.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tables are built when this file is compiled: an index out of range or a lost bit fails the build"
+)]
+
 /// The symbol that ends the alphabet. It never appears in a string; its first bits pad the last octet (§5.2).
 const EOS: usize = 256;
 

@@ -43,10 +43,12 @@ pub(super) fn encode<const N: u32>(flags: u8, value: usize, out: &mut Vec<u8>) {
 
 fn encode_continuation(mut value: usize, out: &mut Vec<u8>) {
     while value >= 0x80 {
-        out.push(0x80 | (value & 0x7f) as u8);
+        let [low, ..] = value.to_le_bytes();
+        out.push(0x80 | low);
         value >>= 7;
     }
-    out.push((value & 0x7f) as u8);
+    let [low, ..] = value.to_le_bytes();
+    out.push(low);
 }
 
 /// An `N`-bit prefix of ones, which says that continuation octets follow.
@@ -95,7 +97,11 @@ mod tests {
                 );
             }
         }
-        (check::<4>(), check::<5>(), check::<6>(), check::<7>(), check::<8>());
+        check::<4>();
+        check::<5>();
+        check::<6>();
+        check::<7>();
+        check::<8>();
     }
 
     #[test]

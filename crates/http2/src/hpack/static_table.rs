@@ -138,6 +138,11 @@ const BUCKET: usize = 8;
 /// For each length the indexes of the names that are so long, the first entry of each name only; 0 ends the list.
 static BY_NAME_LEN: [[u8; BUCKET]; LONGEST_NAME + 1] = by_name_len();
 
+#[allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated when this file is compiled: an index out of range fails the build"
+)]
 const fn by_name_len() -> [[u8; BUCKET]; LONGEST_NAME + 1] {
     let mut buckets = [[0; BUCKET]; LONGEST_NAME + 1];
     let mut filled = [0; LONGEST_NAME + 1];
@@ -154,6 +159,7 @@ const fn by_name_len() -> [[u8; BUCKET]; LONGEST_NAME + 1] {
     buckets
 }
 
+#[allow(clippy::indexing_slicing, reason = "the position is below both lengths")]
 const fn same(a: &[u8], b: &[u8]) -> bool {
     let mut position = 0;
     while position < a.len() && position < b.len() && a[position] == b[position] {

@@ -33,8 +33,12 @@ fn owned(fields: &[(&str, &str)]) -> Pairs {
     fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+type Fields<'a> = &'a [(&'a str, &'a str)];
+/// A block in hex, its fields, and the table after it: its size and its entries.
+type Step<'a> = (&'a str, Fields<'a>, usize, Fields<'a>);
+
 /// Decodes blocks of one context; after each compares the fields and the dynamic table with the appendix.
-fn replay(size: u32, steps: &[(&str, &[(&str, &str)], usize, &[(&str, &str)])]) {
+fn replay(size: u32, steps: &[Step<'_>]) {
     let mut decoder = Decoder::new(size);
     for (hex, fields, table_octets, entries) in steps {
         let section = decode(&mut decoder, hex).unwrap();
