@@ -79,7 +79,8 @@ fn trailers_do_not_wait_for_the_connection_window_behind_other_streams() {
     peer.write(3, &[0; 16_384], false);
     peer.trail(3);
     peer.drain();
-    peer.send(window_update(0, 60_000));
+    // One octet is left of stream 1's turn; then stream 3 takes its quantum, and nothing is left.
+    peer.send(window_update(0, 1 + 16_384));
     let frames = peer.drain();
     let trailers = headers(3).field("grpc-status", "0").end_stream();
     assert!(
