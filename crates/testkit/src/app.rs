@@ -62,6 +62,11 @@ impl App {
         *self.keys.get(&id).unwrap_or_else(|| panic!("stream {id} was never seen; events: {:?}", self.events))
     }
 
+    /// The keys of all streams that were seen, by id; most may be stale.
+    pub fn keys(&self) -> impl Iterator<Item = (u32, StreamKey)> {
+        self.keys.iter().map(|(id, key)| (*id, *key))
+    }
+
     /// Makes a stream known that the test itself opened.
     pub fn learn(&mut self, id: u32, key: StreamKey) {
         self.keys.insert(id, key);

@@ -124,6 +124,12 @@ impl FrameSpec {
         self.kind
     }
 
+    /// The stream it is on.
+    #[must_use]
+    pub fn stream_id(&self) -> u32 {
+        self.stream_id
+    }
+
     /// Whether these flags are set.
     #[must_use]
     pub fn has(&self, flags: Flags) -> bool {
