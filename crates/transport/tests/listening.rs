@@ -1,7 +1,13 @@
 //! Listening and connecting over real sockets on the loopback: what no single connection may end, and what is said to
 //! those who speak something else.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -13,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clearway_http2::ErrorCode;
-use clearway_http2::frame::{FrameHeader, GoAway, Kind};
+use clearway_http2::frame::Kind;
 use clearway_transport::{
     Address, CloseReason, ConnectPhase, Listener, PeerAddr, Stream, accept_loop, connect,
 };
@@ -73,11 +79,12 @@ async fn a_garbage_preface_is_a_protocol_error() {
     let almost = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"[..], b"x"].concat();
     let hello_of_tls = [0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
     for garbage in [&almost[..], &hello_of_tls, &[0; 1000]] {
-        let said = last_words(&address, garbage).await;
-        let (head, payload) = said.split_first_chunk().expect("a GOAWAY");
-        let header = FrameHeader::decode(*head);
-        assert_eq!(header.kind, Kind::GOAWAY);
-        assert_eq!(GoAway::decode(header, payload).unwrap().code, ErrorCode::PROTOCOL_ERROR);
+        let mut stream = connect(&address, SECOND).await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        let mut peer = Peer { io: stream };
+        let (_, code, _) = soon(10 * SECOND, peer.expect_goaway()).await;
+        assert_eq!(code, ErrorCode::PROTOCOL_ERROR);
+        assert_eq!(peer.frame().await, None);
     }
     one_call(&address).await;
 }
