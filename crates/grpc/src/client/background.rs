@@ -9,7 +9,6 @@
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::Poll;
-use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
@@ -26,10 +25,9 @@ use crate::balance::{Connectivity, Next, PickFirst, Policy, Reaction};
 use crate::cause::TransportEvent;
 use crate::{Code, Status};
 
-/// A connection that lasted less than this did not last.
-const SHORT: Duration = Duration::from_secs(1);
-/// After so many connections in a row that did not last, the back-off applies although each of them was ready.
-const SHORT_ONES: u32 = 3;
+/// After so many connections in a row that ended without one response, the back-off applies although each of them was
+/// ready: a server that takes connections only to end them would be called in a loop.
+const USELESS: u32 = 3;
 
 /// What a step of the task came to.
 enum Done {
@@ -46,7 +44,7 @@ struct Current {
     id: ConnectionId,
     ops: Ops,
     address: Address,
-    ready_since: Option<Instant>,
+    ready: bool,
 }
 
 /// The task; see the [module](self).
@@ -62,8 +60,8 @@ pub(super) struct Background {
     /// The last state published.
     state: Connectivity,
     last_error: Option<Status>,
-    /// Connections in a row that did not last.
-    short_ones: u32,
+    /// Connections in a row that ended without one response.
+    useless: u32,
 }
 
 impl Background {
@@ -79,7 +77,7 @@ impl Background {
             next_id: 0,
             state: Connectivity::Idle,
             last_error: None,
-            short_ones: 0,
+            useless: 0,
         }
     }
 
@@ -129,24 +127,23 @@ impl Background {
             Event::Ready => {
                 self.step = None;
                 self.last_error = None;
-                current.ready_since = Some(Instant::now());
-                if self.short_ones < SHORT_ONES {
+                current.ready = true;
+                if self.useless < USELESS {
                     self.backoff.reset();
                 }
                 self.policy.ready(Arc::clone(&current.ops))
             }
-            Event::GoingAway => self.lost(None),
-            Event::Closed(closed) => self.lost(Some(closed.reason)),
+            Event::GoingAway { answered } => self.lost(None, answered),
+            Event::Closed { closed, answered } => self.lost(Some(closed.reason), answered),
         };
         self.react(reaction);
     }
 
     /// The current connection takes no calls any more.
-    fn lost(&mut self, reason: Option<CloseReason>) -> Reaction {
+    fn lost(&mut self, reason: Option<CloseReason>, answered: bool) -> Reaction {
         let Some(current) = self.current.take() else { return self.policy.gone() };
-        if let Some(since) = current.ready_since {
-            let short = since.elapsed() < SHORT;
-            self.short_ones = if short { self.short_ones.saturating_add(1) } else { 0 };
+        if current.ready {
+            self.useless = if answered { 0 } else { self.useless.saturating_add(1) };
             return self.policy.gone();
         }
         self.step = None;
@@ -205,8 +202,7 @@ impl Background {
 
     fn resolve(&mut self) {
         let now = Instant::now();
-        let not_before =
-            if self.short_ones < SHORT_ONES { now } else { self.attempt_began + self.backoff.next() };
+        let not_before = if self.useless < USELESS { now } else { self.attempt_began + self.backoff.next() };
         self.attempt_began = now.max(not_before);
         let endpoint = Arc::clone(&self.endpoint);
         let deadline = self.attempt_began + endpoint.connect_timeout;
@@ -252,13 +248,13 @@ impl Background {
         // The tasks live as long as their connections do, which may be longer than this one.
         match dialed {
             Dialed::Stream(io) => {
-                drop(tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config)))
+                tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config));
             }
             Dialed::Custom(io) => {
-                drop(tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config)))
+                tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config));
             }
         }
-        self.current = Some(Current { id, ops, address: address.clone(), ready_since: None });
+        self.current = Some(Current { id, ops, address: address.clone(), ready: false });
         let deadline = Instant::now() + self.endpoint.connect_timeout;
         self.step = Some(Box::pin(async move {
             tokio::time::sleep_until(deadline).await;

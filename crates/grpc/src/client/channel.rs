@@ -29,10 +29,10 @@ pub(crate) type ConnectionId = u64;
 pub(crate) enum Event {
     /// The peer's SETTINGS have come.
     Ready,
-    /// It takes no more calls.
-    GoingAway,
+    /// It takes no more calls. `answered` says whether it ever brought a response.
+    GoingAway { answered: bool },
     /// It is over.
-    Closed(Closed),
+    Closed { closed: Closed, answered: bool },
 }
 
 /// What waits for the channel's task.
@@ -104,10 +104,11 @@ impl Shared {
     pub(super) fn place(&self, call: Box<StartCall>) -> Result<(), Box<StartCall>> {
         let pick = self.picker.read().unwrap_or_else(PoisonError::into_inner).pick(&call);
         match pick {
-            Pick::Connection(ops) => match ops.push(ClientOp::Start(call)) {
-                Err(ClientOp::Start(call)) => return Err(call),
-                Ok(()) | Err(_) => {}
-            },
+            Pick::Connection(ops) => {
+                if let Err(ClientOp::Start(call)) = ops.push(ClientOp::Start(call)) {
+                    return Err(call);
+                }
+            }
             Pick::Queue => return Err(call),
             // The difference is one of waiting for readiness and of retries by policy, which do not exist yet.
             Pick::Fail(status) | Pick::Drop(status) => call.fail(status),
@@ -224,6 +225,23 @@ impl Drop for Handle {
 pub struct Channel(Arc<Handle>);
 
 impl Channel {
+    /// The endpoint of a target that is part of the program: [`Endpoint::from_static`].
+    ///
+    /// # Panics
+    /// If the target cannot be read.
+    #[must_use]
+    pub fn from_static(target: &'static str) -> Endpoint {
+        Endpoint::from_static(target)
+    }
+
+    /// The endpoint of a target: [`Endpoint::new`].
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn from_shared(target: impl Into<String>) -> Result<Endpoint, Error> {
+        Endpoint::new(target.into())
+    }
+
     /// A channel whose task runs on the current runtime.
     pub(super) fn spawn(endpoint: Endpoint) -> Self {
         let shared = Arc::new(Shared::new(&endpoint));

@@ -91,6 +91,8 @@ pub(crate) struct ClientConnection {
     calls: Vec<Option<Call>>,
     waiting: Waiting,
     deadlines: Deadlines<StreamKey>,
+    /// A response began on this connection.
+    pub(super) answered: bool,
     pub(super) goaway: Option<TransportEvent>,
     pub(super) goaway_last_id: u32,
     /// Woken at the end of the turn.
@@ -108,6 +110,7 @@ impl ClientConnection {
             calls: Vec::new(),
             waiting: Waiting::default(),
             deadlines: Deadlines::default(),
+            answered: false,
             goaway: None,
             goaway_last_id: u32::MAX,
             wakers: Vec::new(),
@@ -213,7 +216,7 @@ impl ClientConnection {
             Err(OpenError::StreamLimit) => return Err(call),
             Err(OpenError::GoingAway | OpenError::Closed) => self.shared.take_back(call),
             Err(OpenError::IdsExhausted) => {
-                self.tell(Event::GoingAway);
+                self.tell(Event::GoingAway { answered: self.answered });
                 tx.shutdown();
                 self.shared.take_back(call);
             }
@@ -393,7 +396,7 @@ impl Application for ClientConnection {
 
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ClientOp>) {
         // The channel hears of it first, so that it picks no closed connection for what is handed back.
-        self.tell(Event::Closed(closed.clone()));
+        self.tell(Event::Closed { closed: closed.clone(), answered: self.answered });
         let connection = ConnectionInfo { peer: closed.peer.clone(), age: closed.age };
         let cause = TransportCause {
             connection: Some(connection),

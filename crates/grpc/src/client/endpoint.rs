@@ -78,6 +78,14 @@ impl Endpoint {
         Ok(Self::of(target))
     }
 
+    /// As [`Endpoint::new`], under tonic's name.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn from_shared(target: impl Into<String>) -> Result<Self, Error> {
+        Self::new(target.into())
+    }
+
     /// The endpoint of a target that is part of the program.
     ///
     /// # Panics

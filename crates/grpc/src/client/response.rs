@@ -20,11 +20,15 @@ use crate::{Code, Status};
 
 /// Messages kept for a caller that wants exactly one: enough to tell that there were more.
 const KEPT: u8 = 2;
+/// A message that lacks more than this is asked for as a whole, even where its octets are consumed as they come: else it would
+/// come window by window.
+const LARGE: usize = 64 * 1024;
 /// Octets of untrusted text that go into a status message.
 const QUOTED: usize = 64;
 
 impl Handler for ClientConnection {
     fn on_response(&mut self, tx: &mut Tx, stream: StreamKey, head: &ResponseHead<'_>, end_stream: bool) {
+        self.answered = true;
         if end_stream {
             let end = trailers(head.fields)
                 .unwrap_or_else(|| Err(without_status(head.status, unexpected_type(head.content_type))));
@@ -120,7 +124,7 @@ impl Handler for ClientConnection {
         });
         self.goaway_last_id = goaway.last_stream_id;
         // The channel hears of it first, so that it does not pick this connection for what is handed back.
-        self.tell(Event::GoingAway);
+        self.tell(Event::GoingAway { answered: self.answered });
         self.hand_back_waiting();
     }
 }
@@ -192,7 +196,8 @@ impl Call {
             }
         }
         let lacking = self.assembler.lacking();
-        if lacking > 0 && !self.expecting && self.start.inbound.assembling() {
+        let worth_it = if self.is_collected() { lacking > LARGE } else { lacking > 0 };
+        if worth_it && !self.expecting && self.start.inbound.assembling() {
             self.expecting = true;
             tx.expect_message(stream, lacking);
         }

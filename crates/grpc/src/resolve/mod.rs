@@ -89,7 +89,8 @@ impl Target {
 
     /// What stands in for a target when streams come from somewhere else.
     pub(crate) fn in_process() -> Self {
-        Self::of(Route::Addresses(Vec::new()), "localhost".to_owned(), Security::Plaintext)
+        let target = Self::of(Route::Addresses(Vec::new()), "localhost".to_owned(), Security::Plaintext);
+        Self { text: "in-process server".to_owned(), ..target }
     }
 
     const fn of(route: Route, authority: String, security: Security) -> Self {

@@ -242,3 +242,117 @@ async fn ten_thousand_calls_share_one_connection() {
         done.unwrap();
     }
 }
+
+/// Serves on an address until the test is over; says where.
+async fn serve(address: &str) -> Option<std::net::SocketAddr> {
+    let listener = Listener::bind(&address.parse().unwrap()).await.unwrap();
+    let address = listener.local_addr();
+    tokio::spawn(echo(&Arc::default()).serve_with_listener(listener, std::future::pending()));
+    address
+}
+
+#[tokio::test]
+async fn every_kind_of_target_leads_to_its_server() {
+    let address = serve("127.0.0.1:0").await.unwrap();
+    let socket = std::env::temp_dir().join(format!("clearway-client-{}.sock", std::process::id()));
+    let socket = socket.to_str().unwrap();
+    serve(&format!("unix:{socket}")).await;
+    let port = address.port();
+    // The second address of the list is the one that answers.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for target in [
+        format!("http://127.0.0.1:{port}"),
+        format!("http://localhost:{port}"),
+        format!("dns:///localhost:{port}"),
+        format!("localhost:{port}"),
+        format!("ipv4:127.0.0.1:{port}"),
+        format!("ipv4:{nobody},{address}"),
+        format!("unix:{socket}"),
+        format!("unix://{socket}"),
+    ] {
+        let endpoint = Endpoint::new(&target).unwrap().plaintext();
+        let grpc = Grpc::new(endpoint.connect().await.unwrap_or_else(|error| panic!("{target}: {error}")));
+        let answer = grpc.unary(Request::new(Bytes::from_static(b"hi")), UNARY, BytesCodec).await;
+        assert_eq!(answer.unwrap().into_inner(), "hi", "{target}");
+    }
+    let _ = std::fs::remove_file(socket);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_call_hangs_however_connections_end() {
+    let (tell, mut connections) = mpsc::unbounded_channel();
+    let endpoint = Endpoint::from_static("http://memory").connector(move || {
+        let (ours, theirs) = pair();
+        let _ = tell.send(tokio::spawn(echo(&Arc::default()).serve_connection(theirs)));
+        std::future::ready(Ok(ours))
+    });
+    let channel = endpoint.connect_lazy();
+    // Every connection is cut after a while, in the middle of whatever it does.
+    let reaper = tokio::spawn(async move {
+        let mut cut = 0u32;
+        while let Some(connection) = connections.recv().await {
+            tokio::time::sleep(Duration::from_micros(u64::from(cut % 7) * 300)).await;
+            connection.abort();
+            cut += 1;
+        }
+        cut
+    });
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let grpc = Grpc::new(channel.clone());
+        callers.spawn(async move {
+            let (mut answered, mut lost) = (0, 0);
+            for _ in 0..200 {
+                match grpc.unary(Request::new(Bytes::from_static(b"x")), UNARY, BytesCodec).await {
+                    Ok(_) => answered += 1,
+                    Err(status) if status.code() == Code::Unavailable => lost += 1,
+                    Err(status) => panic!("{status:?}"),
+                }
+                tokio::task::yield_now().await;
+            }
+            (answered, lost)
+        });
+    }
+    drop(channel);
+    let everybody = async {
+        while let Some(done) = callers.join_next().await {
+            let (answered, lost) = done.unwrap();
+            assert_eq!(answered + lost, 200);
+        }
+        reaper.await.unwrap()
+    };
+    let cut = tokio::time::timeout(Duration::from_secs(60), everybody).await.expect("a call hangs");
+    assert!(cut > 3, "{cut} connections were cut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_is_made_for_each_connection_and_sees_its_frames() {
+    use clearway::observe::{Direction, Instant, Kind, Observer, Trace};
+    struct Count(Arc<AtomicUsize>);
+    impl Observer for Count {
+        fn on_trace(&mut self, _: Instant, trace: &Trace<'_>) {
+            if let Trace::Frame { direction: Direction::Sent, header, .. } = trace
+                && header.kind == Kind::HEADERS
+            {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+    let (made, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (making, counting) = (Arc::clone(&made), Arc::clone(&requests));
+    let endpoint = Endpoint::from_static("http://memory")
+        .connector(|| {
+            let (ours, theirs) = pair();
+            tokio::spawn(echo(&Arc::default()).serve_connection(theirs));
+            std::future::ready(Ok(ours))
+        })
+        .observe(move |_| {
+            making.fetch_add(1, Ordering::SeqCst);
+            Box::new(Count(Arc::clone(&counting)))
+        });
+    let grpc = Grpc::new(endpoint.connect().await.unwrap());
+    for _ in 0..3 {
+        grpc.unary(Request::new(Bytes::from_static(b"x")), UNARY, BytesCodec).await.unwrap();
+    }
+    assert_eq!((made.load(Ordering::SeqCst), requests.load(Ordering::SeqCst)), (1, 3));
+}

@@ -5,7 +5,7 @@ use std::future::ready;
 use bytes::Bytes;
 use clearway::client::{Grpc, MethodPath};
 use clearway::codec::BytesCodec;
-use clearway::transport::{Channel, Endpoint};
+use clearway::transport::Endpoint;
 use clearway::{Request, Response, Status, Streaming};
 use clearway_http2::frame::{Flags, FrameHeader, Kind};
 use clearway_http2::hpack::{Decoder, Encoder, FieldSection, HeaderField, Indexing, SectionLimits};
