@@ -34,7 +34,9 @@ pub struct Limits {
     pub empty_frames: u8,
     /// PRIORITY frames for each stream opened, plus as many to begin with. Default: 100.
     pub priorities_per_stream: u32,
-    /// Useless frames (unknown types, frames on streams long closed): the burst. Default: 10,000.
+    /// Useless frames: the burst. Default: 10,000. Counted are unknown types, GOAWAY, PING answers nobody asked for, what is
+    /// ignored on streams that were reset or refused, more than one RST_STREAM on a closed stream, and WINDOW_UPDATE frames
+    /// that no DATA explains.
     pub glitches: u32,
     /// The same, refilled per second. Default: 330.
     pub glitches_per_second: u32,

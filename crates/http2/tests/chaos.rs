@@ -83,9 +83,9 @@ impl Run {
 
     fn step(&mut self) {
         if self.random.one_in(3) {
-            self.program()
+            self.program();
         } else {
-            self.wire()
+            self.wire();
         }
         if self.random.one_in(10) {
             let millis = [1, 50, 3_000][self.random.below(3)];

@@ -5,7 +5,7 @@ use super::shutdown::{Ours, PeerGoAway, SHUTDOWN_PING};
 use super::tx::Tx;
 use super::{Connection, Role};
 use crate::error::{By, Reset, Scope, Violation};
-use crate::flow_control::{DEFAULT_WINDOW, MAX_WINDOW};
+use crate::flow_control::MAX_WINDOW;
 use crate::frame::{
     FrameHeader, GoAway, Ping, Priority, RstStream, SettingId, Settings, SettingsValues, WindowUpdate,
 };
@@ -251,21 +251,6 @@ impl Tx {
             self.schedule(key);
         }
         Ok(())
-    }
-}
-
-impl Tx {
-    /// Until the peer acknowledged our SETTINGS it may count with windows of 65,535 octets (RFC 9113 §6.9.2). If ours are
-    /// smaller, those of the streams it has opened meanwhile shrink now, as its own view of them did.
-    fn window_size_acknowledged(&mut self) {
-        self.window_size_binds = true;
-        let by = i64::from(self.config.stream_window_octets).saturating_sub(i64::from(DEFAULT_WINDOW));
-        if by >= 0 {
-            return;
-        }
-        for (_, stream) in self.streams.iter_mut() {
-            stream.recv_window.shift(by);
-        }
     }
 }
 

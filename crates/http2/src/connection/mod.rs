@@ -13,14 +13,18 @@
 //! [`Connection::pending_output`] is zero. When `recv` or `on_tick` fails, a GOAWAY is in the output: write it and close.
 //!
 //! # Structure
-//! The receiving half ([`receive`], [`field_block`], [`control`]) parses and decodes; the sending half ([`Tx`]) owns the
-//! streams, the encoder and the output. They are split so that a handler called while bytes are parsed can answer at
-//! once.
+//! The receiving half ([`receive`], [`data`], [`field_block`], [`section_memo`], [`control`]) parses and decodes; the sending
+//! half ([`Tx`], [`transmit`], [`write`], [`output`]) owns the streams, the encoder and the output. They are split so that
+//! a handler called while bytes are parsed can answer at once. [`credit`], [`closing`] and [`shutdown`] are about windows,
+//! the end of a stream and the end of the connection.
 //!
 //! Left out: keepalive (gRFC A8), window tuning by measured bandwidth, extended CONNECT (RFC 8441), and pushes, which
 //! are refused.
 
+mod closing;
 mod control;
+mod credit;
+mod data;
 mod field_block;
 mod output;
 mod receive;
@@ -28,6 +32,7 @@ mod section_memo;
 mod shutdown;
 mod transmit;
 mod tx;
+mod write;
 
 use std::io::IoSlice;
 
@@ -35,13 +40,10 @@ pub use shutdown::PeerGoAway;
 pub use tx::Tx;
 
 use crate::config::Config;
-use crate::error::{By, ConnectionError, ErrorCode, Reset, Scope, Violation};
-use crate::frame::{Flags, Kind};
-use crate::handler::{Handler, SlotFate};
+use crate::error::{By, ConnectionError, ErrorCode, Reset, Violation};
+use crate::handler::Handler;
 use crate::observe::{Direction, Observer, Trace};
-use crate::settings;
 use crate::stream::StreamKey;
-use crate::stream::registry::ClosedBy;
 use crate::time::Instant;
 use receive::Rx;
 use shutdown::Ours;
@@ -286,39 +288,6 @@ const HTTP1_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
     This port speaks HTTP/2 with prior knowledge (gRPC) and no more";
 
 impl Tx {
-    /// Ends one stream because the peer broke a rule on it; the handler is told.
-    pub(crate) fn stream_error<H: Handler>(
-        &mut self,
-        key: StreamKey,
-        violation: Violation,
-        handler: &mut H,
-    ) -> Result<(), Violation> {
-        let (scope, code) = violation.verdict();
-        if scope == Scope::Connection {
-            return Err(violation);
-        }
-        let Some(id) = self.streams.live_mut(key).map(|stream| stream.id) else { return Ok(()) };
-        let verdict = self.provoked_reset(id, violation);
-        let reset = Reset { code, by: By::Us, violation: Some(violation) };
-        self.end_by_reset(key, ClosedBy::OurReset, reset, handler);
-        verdict
-    }
-
-    /// Gives up the stream on the wire and then tells the handler, so that nothing it says can go out any more; its
-    /// answer decides about the slot.
-    pub(crate) fn end_by_reset<H: Handler>(
-        &mut self,
-        key: StreamKey,
-        why: ClosedBy,
-        reset: Reset,
-        handler: &mut H,
-    ) {
-        self.hold(key, why, reset);
-        if handler.on_reset(self, key, reset) == SlotFate::Free {
-            self.free(key);
-        }
-    }
-
     /// Shows an observer what went to the output before it was set.
     fn replay_announcement(&mut self) {
         let Some(mut observer) = self.observer.take() else { return };
@@ -331,33 +300,6 @@ impl Tx {
             rest = next;
         }
         self.observer = Some(observer);
-    }
-
-    /// Our SETTINGS, unless they went out already, and the connection window they cannot express (RFC 9113 §6.9.2).
-    pub(crate) fn write_announcement(&mut self) {
-        if self.announced {
-            return;
-        }
-        self.announced = true;
-        let values = settings::announced(&self.config, self.role == Role::Client);
-        let start = self.output.tail().len();
-        crate::frame::encode_settings(&values, self.output.tail());
-        self.account_raw_frame(start);
-        if let Some(credit) = self.recv_window.announce_all() {
-            self.write_window_update(0, credit);
-        }
-    }
-
-    pub(crate) fn write_settings_ack(&mut self) {
-        let header = self.output.frame(Kind::SETTINGS, Flags::ACK, 0, |_| {});
-        self.trace_frame(header, &[]);
-        self.counters.answered();
-    }
-
-    pub(crate) fn write_pong(&mut self, payload: [u8; 8]) {
-        let header = self.output.frame(Kind::PING, Flags::ACK, 0, |tail| tail.extend_from_slice(&payload));
-        self.trace_frame(header, &payload);
-        self.counters.answered();
     }
 
     /// The code for a stream that a GOAWAY of the peer left unprocessed.

@@ -6,17 +6,16 @@
 //! Invariant: between two calls `carry` holds the beginning of one frame, at most 9 octets of header or the payload of a
 //! frame other than DATA, so it never exceeds our SETTINGS_MAX_FRAME_SIZE.
 
+use super::data::DataInFlight;
 use super::tx::Tx;
 use super::{PREFACE, Role};
 use crate::config::Config;
 use crate::error::Violation;
 use crate::frame::{DataLayout, Flags, FrameHeader, Kind};
-use crate::handler::{Chunk, Handler};
+use crate::handler::Handler;
 use crate::hpack::Decoder;
 use crate::observe::{Direction, Trace};
 use crate::settings::{self, LocalSettings};
-use crate::stream::registry::{ClosedBy, Lookup};
-use crate::stream::{Half, StreamKey};
 use crate::time::Instant;
 
 use super::field_block::OpenBlock;
@@ -27,7 +26,7 @@ const CARRY_KEPT: usize = 1024;
 
 /// Where in the byte stream the parser stands.
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// The client's preface; so many octets of it matched.
     Preface { matched: usize, deadline: Instant },
     /// Between frames, or inside a frame header (its octets are in the carry).
@@ -42,21 +41,10 @@ enum Phase {
     Skip(u32),
 }
 
-/// What is left of a DATA frame.
-#[derive(Clone, Copy, Debug)]
-struct DataInFlight {
-    /// None if the stream is gone: its octets are skipped.
-    stream: Option<StreamKey>,
-    stream_id: u32,
-    data: u32,
-    padding: u32,
-    end_stream: bool,
-}
-
 /// The receiving half of a connection.
 pub(crate) struct Rx {
     pub(super) role: Role,
-    phase: Phase,
+    pub(super) phase: Phase,
     carry: Vec<u8>,
     max_frame_size: u32,
     pub(super) decoder: Decoder,
@@ -342,176 +330,6 @@ impl Rx {
             _ => Ok(()),
         }
     }
-
-    /// DATA counts against the connection's window by its whole length, whatever becomes of it, and that credit goes
-    /// back at once: one unread stream can never stop another (RFC 9113 §6.9, trap of §5.1).
-    #[allow(clippy::unused_self, reason = "a frame handler like the others")]
-    fn account_data(&self, tx: &mut Tx, header: FrameHeader) -> Result<Lookup, Violation> {
-        if header.stream_id == 0 {
-            return Err(Violation::FrameOnStreamZero);
-        }
-        if header.flags.contains(Flags::PADDED) && header.length == 0 {
-            return Err(Violation::FrameSize);
-        }
-        let found = tx.streams.lookup(header.stream_id);
-        if found == Lookup::Idle {
-            return Err(Violation::FrameOnIdleStream);
-        }
-        if !tx.recv_window.received(header.length) {
-            return Err(Violation::ConnectionWindowExceeded);
-        }
-        tx.recv_window.release(header.length);
-        Ok(found)
-    }
-
-    fn begin_data<H: Handler>(
-        &mut self,
-        tx: &mut Tx,
-        header: FrameHeader,
-        layout: DataLayout,
-        found: Lookup,
-        handler: &mut H,
-    ) -> Result<(), Violation> {
-        trace(tx, header, &[]);
-        let stream = self.admit_data(tx, header, layout, found, handler)?;
-        let data = DataInFlight {
-            stream,
-            stream_id: header.stream_id,
-            data: layout.data,
-            padding: layout.padding,
-            end_stream: header.flags.contains(Flags::END_STREAM),
-        };
-        self.phase = Phase::Data(data);
-        if layout.data == 0 {
-            // No content: nothing more has to come for the handler to hear of it.
-            self.deliver(tx, data, &[], handler)?;
-            self.phase = if layout.padding == 0 { Phase::Header } else { Phase::Skip(layout.padding) };
-        }
-        Ok(())
-    }
-
-    /// The stream a DATA frame is for, if it is to be delivered.
-    fn admit_data<H: Handler>(
-        &mut self,
-        tx: &mut Tx,
-        header: FrameHeader,
-        layout: DataLayout,
-        found: Lookup,
-        handler: &mut H,
-    ) -> Result<Option<StreamKey>, Violation> {
-        let key = match found {
-            Lookup::Idle => return Err(Violation::FrameOnIdleStream),
-            Lookup::Closed(why) => return closed_data(tx, header.stream_id, why).map(|()| None),
-            Lookup::Live(key) => key,
-        };
-        let limits_empties = tx.config.limits.empty_frames;
-        let Some(stream) = tx.streams.live_mut(key) else { return Ok(None) };
-        let violation = match stream.recv {
-            Half::AwaitingHeaders => Some(Violation::DataBeforeHeaders),
-            Half::Ended => Some(Violation::FrameAfterEndStream),
-            Half::Streaming if !stream.recv_window.received(header.length) => {
-                Some(Violation::StreamWindowExceeded)
-            }
-            Half::Streaming => None,
-        };
-        if let Some(violation) = violation {
-            tx.stream_error(key, violation, handler)?;
-            return Ok(None);
-        }
-        // RFC 9113 §6.1: padding counts against the window. Nobody will ever consume it, so its credit goes back now.
-        let overhead = header.length.saturating_sub(layout.data);
-        if overhead > 0 {
-            stream.recv_window.release(overhead);
-        }
-        if layout.data == 0 && !header.flags.contains(Flags::END_STREAM) {
-            stream.empties = stream.empties.saturating_add(1);
-            if stream.empties > limits_empties {
-                return Err(Violation::TooManyEmptyFrames);
-            }
-        } else {
-            stream.empties = 0;
-        }
-        if overhead > 0
-            && !header.flags.contains(Flags::END_STREAM)
-            && let Some(credit) = stream.recv_window.announce()
-        {
-            tx.write_window_update(header.stream_id, credit);
-        }
-        Ok(Some(key))
-    }
-
-    fn data<'a, H: Handler>(
-        &mut self,
-        tx: &mut Tx,
-        input: &'a [u8],
-        mut data: DataInFlight,
-        handler: &mut H,
-    ) -> Result<&'a [u8], Violation> {
-        let taken = input.len().min(data.data as usize);
-        let (piece, rest) = input.split_at_checked(taken).unwrap_or((input, &[]));
-        data.data = data.data.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
-        self.phase = match (data.data, data.padding) {
-            (0, 0) => Phase::Header,
-            (0, padding) => Phase::Skip(padding),
-            _ => Phase::Data(data),
-        };
-        self.deliver(tx, data, piece, handler)?;
-        Ok(rest)
-    }
-
-    /// Hands a piece of DATA to the handler; the last piece carries END_STREAM.
-    #[allow(clippy::unused_self, reason = "a frame handler like the others")]
-    fn deliver<H: Handler>(
-        &self,
-        tx: &mut Tx,
-        data: DataInFlight,
-        piece: &[u8],
-        handler: &mut H,
-    ) -> Result<(), Violation> {
-        let Some(key) = data.stream else { return Ok(()) };
-        let end_stream = data.end_stream && data.data == 0;
-        if let Some(observer) = &mut tx.observer {
-            let trace =
-                Trace::Data { direction: Direction::Received, stream_id: data.stream_id, data: piece };
-            observer.on_trace(tx.now, &trace);
-        }
-        let now = tx.now;
-        let Some(stream) = tx.streams.live_mut(key) else { return Ok(()) };
-        let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-        let fits = stream.content_length.consume(length);
-        if !fits || (end_stream && !stream.content_length.is_satisfied()) {
-            return tx.stream_error(key, Violation::ContentLengthMismatch, handler);
-        }
-        let before = stream.share();
-        stream.held = stream.held.saturating_add(length);
-        let after = stream.share();
-        if end_stream {
-            stream.recv = Half::Ended;
-        }
-        tx.budget.adjust(before, after);
-        tx.budget.progressed(key, now);
-        handler.on_data(tx, key, Chunk(piece), end_stream);
-        if end_stream {
-            tx.close_if_ended(key);
-        }
-        tx.relieve_budget(handler)
-    }
-}
-
-/// DATA on a closed stream (RFC 9113 §5.1 closed).
-fn closed_data(tx: &mut Tx, id: u32, why: ClosedBy) -> Result<(), Violation> {
-    match why {
-        // RFC 9113 §6.8: above the last id we named, everything is ignored.
-        _ if tx.is_unwelcome(id) => tx.counters.glitch(tx.now),
-        ClosedBy::End => Err(Violation::FrameOnClosedStream),
-        // In flight when we reset it. To ignore is not free.
-        ClosedBy::OurReset => tx.counters.glitch(tx.now),
-        ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
-        ClosedBy::Forgotten => {
-            tx.counters.glitch(tx.now)?;
-            tx.provoked_reset(id, Violation::FrameAfterReset)
-        }
-    }
 }
 
 /// True if the connection's first octets are, or begin like, the request line of HTTP/1.x.
@@ -520,43 +338,15 @@ fn is_http1(began: &[u8], rest: &[u8]) -> bool {
     methods.iter().any(|method| method.bytes().zip(began.iter().chain(rest)).all(|(a, b)| a == *b))
 }
 
-fn trace(tx: &mut Tx, header: FrameHeader, payload: &[u8]) {
+pub(super) fn trace(tx: &mut Tx, header: FrameHeader, payload: &[u8]) {
     if let Some(observer) = &mut tx.observer {
         observer.on_trace(tx.now, &Trace::Frame { direction: Direction::Received, header, payload });
     }
 }
 
 impl Tx {
-    /// Closes a stream whose two halves have ended.
-    pub(super) fn close_if_ended(&mut self, key: StreamKey) {
-        if self.streams.live_mut(key).is_some_and(|stream| stream.state() == crate::stream::State::Closed) {
-            self.close(key, ClosedBy::End, None);
-        }
-    }
-
     /// True for a stream of the peer's above the last id our GOAWAY named.
     pub(super) fn is_unwelcome(&self, id: u32) -> bool {
         !self.streams.is_local(id) && !self.shutdown.admits(id)
-    }
-
-    /// While more is held than the budget allows, a stream is reset: the one that holds most of those that were granted
-    /// nothing, and only without such the one that holds most. The oldest message in assembly is spared.
-    fn relieve_budget<H: Handler>(&mut self, handler: &mut H) -> Result<(), Violation> {
-        while self.budget.is_overdrawn(0) {
-            let oldest = self.budget.oldest();
-            let spared = oldest.and_then(|key| self.streams.get(key)).map_or(0, |stream| stream.held);
-            if !self.budget.is_overdrawn(spared) {
-                return Ok(());
-            }
-            let victim = self
-                .streams
-                .iter()
-                .filter(|(key, stream)| stream.held > 0 && oldest != Some(*key))
-                .max_by_key(|(_, stream)| (stream.reserve == 0, stream.held))
-                .map(|(key, _)| key);
-            let Some(victim) = victim else { return Ok(()) };
-            self.stream_error(victim, Violation::ReceiveBudget, handler)?;
-        }
-        Ok(())
     }
 }

@@ -13,10 +13,10 @@ use super::Role;
 use super::output::Output;
 use super::shutdown::{Ours, SHUTDOWN_PING, Shutdown};
 use crate::config::Config;
-use crate::error::{By, ErrorCode, OpenError, Reset, SendError, Violation};
-use crate::flow_control::{DEFAULT_WINDOW, ReceiveBudget, RecvWindow, SendWindow, Share, Window};
+use crate::error::{By, ErrorCode, OpenError, Reset, SendError};
+use crate::flow_control::{DEFAULT_WINDOW, ReceiveBudget, RecvWindow, SendWindow, Window};
 use crate::frame::{Flags, FrameHeader, Kind};
-use crate::hpack::{Encoder, Field, HeaderField, Indexing, Name};
+use crate::hpack::{Encoder, HeaderField};
 use crate::limits::Counters;
 use crate::observe::{BlockedOn, Direction, Observer, Trace};
 use crate::settings::PeerSettings;
@@ -357,90 +357,6 @@ impl Tx {
         self.hold(stream, ClosedBy::OurReset, Reset { code, by: By::Application, violation: None });
     }
 
-    /// The handler of a stream held with [`SlotFate::HeldByApplication`](crate::SlotFate) has ended.
-    pub fn free(&mut self, stream: StreamKey) {
-        let held = self.streams.get(stream).filter(|entry| entry.tenure == Tenure::HeldByApplication);
-        let Some(id) = held.map(|entry| entry.id) else { return };
-        self.streams.remove(stream);
-        if self.streams.is_local(id) {
-            self.notices.stream_slot |= self.opener_waits;
-        }
-    }
-
-    /// The program consumed `octets` of the stream's DATA: the peer may send as many more.
-    pub fn release(&mut self, stream: StreamKey, octets: usize) {
-        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
-        let Some(entry) = self.streams.live_mut(stream) else { return };
-        let before = entry.share();
-        let octets = octets.min(entry.held);
-        entry.held -= octets;
-        // What was granted beyond the initial window is paid back before the peer gets new credit.
-        let repaid = octets.min(entry.reserve);
-        entry.reserve -= repaid;
-        entry.recv_window.release(octets - repaid);
-        let after = entry.share();
-        // Once the peer has ended its side it needs no credit.
-        let credit = if entry.recv == Half::Ended { None } else { entry.recv_window.announce() };
-        let id = entry.id;
-        self.budget.adjust(before, after);
-        if let Some(credit) = credit {
-            self.write_window_update(id, credit);
-        }
-        if before != after {
-            self.serve_grants();
-        }
-    }
-
-    /// A reader waits for a message of which `octets` are still to come: the window grows to hold it, as far as the
-    /// connection's budget allows; the oldest such message always gets what it needs.
-    pub fn expect_message(&mut self, stream: StreamKey, octets: usize) {
-        let octets = u32::try_from(octets).unwrap_or(u32::MAX).min(crate::flow_control::MAX_WINDOW);
-        let now = self.now;
-        let Some(entry) = self.streams.live_mut(stream) else { return };
-        let promised = entry.recv_window.promised();
-        if entry.recv == Half::Ended {
-            return;
-        }
-        if promised >= octets {
-            if let Some(credit) = entry.recv_window.announce_all() {
-                let id = entry.id;
-                self.write_window_update(id, credit);
-            }
-            return;
-        }
-        let contended = self.budget.oldest_while_others_wait().is_some();
-        self.budget.request(stream, octets - promised, now);
-        self.serve_grants();
-        if !contended {
-            self.budget.contention_began(now);
-        }
-    }
-
-    /// The message asked for with [`Tx::expect_message`] is complete.
-    pub fn message_complete(&mut self, stream: StreamKey) {
-        let now = self.now;
-        self.budget.finished(stream, now);
-        self.serve_grants();
-    }
-
-    pub(crate) fn serve_grants(&mut self) {
-        while let Some(grant) = self.budget.next_grant() {
-            let Some(entry) = self.streams.live_mut(grant.stream) else {
-                let now = self.now;
-                self.budget.finished(grant.stream, now);
-                continue;
-            };
-            let before = entry.share();
-            entry.reserve = entry.reserve.saturating_add(grant.octets);
-            entry.recv_window.release(grant.octets);
-            let (id, credit, after) = (entry.id, entry.recv_window.announce_all(), entry.share());
-            self.budget.adjust(before, after);
-            if let Some(credit) = credit {
-                self.write_window_update(id, credit);
-            }
-        }
-    }
-
     /// True if so much waits on the stream that its writer should pause; then [`Handler::on_writable`] follows.
     ///
     /// [`Handler::on_writable`]: crate::Handler::on_writable
@@ -492,41 +408,6 @@ impl Tx {
 
     // What follows is for the other files of the connection.
 
-    pub(crate) fn write_goaway(&mut self, last_stream_id: u32, code: ErrorCode, debug: &[u8]) {
-        let goaway = crate::frame::GoAway { last_stream_id, code, debug };
-        let start = self.output.tail().len();
-        goaway.encode(self.output.tail());
-        self.account_raw_frame(start);
-    }
-
-    /// Books a whole frame that was encoded into the tail by itself, and traces it.
-    pub(crate) fn account_raw_frame(&mut self, start: usize) {
-        self.output.account(start);
-        if let Some(observer) = &mut self.observer
-            && let Some((head, payload)) =
-                self.output.since(start).split_first_chunk::<{ FrameHeader::OCTETS }>()
-        {
-            let header = FrameHeader::decode(*head);
-            observer.on_trace(self.now, &Trace::Frame { direction: Direction::Sent, header, payload });
-        }
-    }
-
-    pub(crate) fn write_reset(&mut self, id: u32, code: ErrorCode) {
-        let payload = code.0.to_be_bytes();
-        let header = self
-            .output
-            .frame(Kind::RST_STREAM, Flags::default(), id, |tail| tail.extend_from_slice(&payload));
-        self.trace_frame(header, &payload);
-    }
-
-    pub(crate) fn write_window_update(&mut self, id: u32, increment: u32) {
-        let payload = increment.to_be_bytes();
-        let header = self
-            .output
-            .frame(Kind::WINDOW_UPDATE, Flags::default(), id, |tail| tail.extend_from_slice(&payload));
-        self.trace_frame(header, &payload);
-    }
-
     fn sendable(&mut self, stream: StreamKey) -> Result<&mut Stream, SendError> {
         let entry = self.streams.live_mut(stream).ok_or(SendError::StreamGone)?;
         let ends = entry.backlog.as_ref().is_some_and(|backlog| backlog.ends_stream());
@@ -543,53 +424,6 @@ impl Tx {
             sum.saturating_add(field.name.len()).saturating_add(field.value.len()).saturating_add(32)
         });
         if octets > limit as usize { Err((octets, limit)) } else { Ok(()) }
-    }
-
-    /// Encodes a field section as HEADERS and, if the peer's frames are too small for it, CONTINUATION.
-    pub(crate) fn write_section<'a>(
-        &mut self,
-        id: u32,
-        fields: impl Iterator<Item = HeaderField<'a>> + Clone,
-        end_stream: bool,
-    ) {
-        let start = self.output.begin();
-        let mut sizes = Vec::new();
-        let observed = self.observer.is_some();
-        if observed {
-            self.encoder.begin(self.output.tail());
-            for field in fields.clone() {
-                let before = self.output.tail().len();
-                self.encoder.encode(field, self.output.tail());
-                sizes.push(self.output.tail().len() - before);
-            }
-        } else {
-            self.encoder.encode_section(fields.clone(), self.output.tail());
-        }
-        let end = if end_stream { Flags::END_STREAM } else { Flags::default() };
-        let max = self.peer.max_frame_size as usize;
-        if self.output.payload(start).len() <= max {
-            let header = self.output.seal(start, Kind::HEADERS, end | Flags::END_HEADERS, id);
-            self.trace_section_frame(header, start);
-        } else {
-            let block = self.output.take_back(start);
-            self.write_split_section(id, &block, end, max);
-        }
-        if observed {
-            self.trace_fields(id, fields, &sizes);
-        }
-    }
-
-    fn write_split_section(&mut self, id: u32, block: &[u8], end: Flags, max: usize) {
-        let count = block.len().div_ceil(max);
-        for (n, fragment) in block.chunks(max).enumerate() {
-            let kind = if n == 0 { Kind::HEADERS } else { Kind::CONTINUATION };
-            let mut flags = if n == 0 { end } else { Flags::default() };
-            if n + 1 == count {
-                flags = flags | Flags::END_HEADERS;
-            }
-            let header = self.output.frame(kind, flags, id, |tail| tail.extend_from_slice(fragment));
-            self.trace_frame(header, fragment);
-        }
     }
 
     /// Takes credit of stream and connection for a frame, if both have it and the peer's frames are big enough.
@@ -630,105 +464,6 @@ impl Tx {
         if let Some(entry) = self.streams.live_mut(stream) {
             entry.backlog.get_or_insert_default().push(piece);
             self.schedule(stream);
-        }
-    }
-
-    /// END_STREAM went to the output.
-    pub(crate) fn sent_end(&mut self, key: StreamKey) {
-        let now = self.now;
-        let Some(stream) = self.streams.live_mut(key) else { return };
-        stream.send = Half::Ended;
-        stream.blocked(BlockedOn::Peer, now);
-        let (id, done) = (stream.id, stream.recv == Half::Ended);
-        if done {
-            self.close(key, ClosedBy::End, None);
-        } else if self.role == Role::Server {
-            // RFC 9113 §8.1: the response is complete; the rest of the request is not needed.
-            self.write_reset(id, ErrorCode::NO_ERROR);
-            let reset = Reset { code: ErrorCode::NO_ERROR, by: By::Us, violation: None };
-            self.close(key, ClosedBy::OurReset, Some(reset));
-        }
-    }
-
-    /// Takes a stream out of the registry.
-    pub(crate) fn close(&mut self, key: StreamKey, why: ClosedBy, reset: Option<Reset>) {
-        let Some(stream) = self.streams.remove(key) else { return };
-        self.leave(key, &stream, why, reset);
-        if self.streams.is_local(stream.id) {
-            self.notices.stream_slot |= self.opener_waits;
-        }
-    }
-
-    /// Ends a stream on the wire while its handler keeps the slot.
-    pub(crate) fn hold(&mut self, key: StreamKey, why: ClosedBy, reset: Reset) {
-        let Some(entry) = self.streams.get_mut(key) else { return };
-        entry.tenure = Tenure::HeldByApplication;
-        let id = entry.id;
-        let fresh = Stream::new(id, Window::new(0), RecvWindow::new(0, 0), self.now);
-        let mut stream = core::mem::replace(entry, fresh);
-        entry.tenure = Tenure::HeldByApplication;
-        // What it waited for stays: it may explain the reset.
-        (entry.blocked_on, entry.blocked_since) = (stream.blocked_on, stream.blocked_since);
-        stream.tenure = Tenure::Live;
-        self.leave(key, &stream, why, Some(reset));
-    }
-
-    fn leave(&mut self, key: StreamKey, stream: &Stream, why: ClosedBy, reset: Option<Reset>) {
-        let now = self.now;
-        self.streams.remember(stream.id, why);
-        self.budget.adjust(stream.share(), Share::default());
-        self.budget.finished(key, now);
-        if why == ClosedBy::End {
-            self.counters.stream_completed(now);
-        }
-        if stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled) {
-            self.ready.retain(|ready| *ready != key);
-        }
-        if let Some(observer) = &mut self.observer {
-            observer.on_trace(now, &Trace::StreamClosed { stream_id: stream.id, reset });
-        }
-        if stream.share() != Share::default() {
-            self.serve_grants();
-        }
-    }
-
-    /// A reset the peer makes us send; too many of them end the connection.
-    pub(crate) fn provoked_reset(&mut self, id: u32, violation: Violation) -> Result<(), Violation> {
-        let now = self.now;
-        self.write_reset(id, violation.verdict().1);
-        self.counters.answered();
-        self.counters.reset(now)
-    }
-
-    pub(crate) fn trace_frame(&mut self, header: FrameHeader, payload: &[u8]) {
-        if let Some(observer) = &mut self.observer {
-            observer.on_trace(self.now, &Trace::Frame { direction: Direction::Sent, header, payload });
-        }
-    }
-
-    fn trace_section_frame(&mut self, header: FrameHeader, start: usize) {
-        if let Some(observer) = &mut self.observer {
-            let payload = self.output.payload(start);
-            observer.on_trace(self.now, &Trace::Frame { direction: Direction::Sent, header, payload });
-        }
-    }
-
-    fn trace_fields<'a>(
-        &mut self,
-        stream_id: u32,
-        fields: impl Iterator<Item = HeaderField<'a>>,
-        sizes: &[usize],
-    ) {
-        let Some(observer) = &mut self.observer else { return };
-        for (field, size) in fields.zip(sizes) {
-            let field = Field {
-                known: Name::from_bytes(field.name),
-                name: field.name,
-                value: field.value,
-                sensitive: matches!(field.indexing, Indexing::Never),
-                wire_octets: u32::try_from(*size).unwrap_or(u32::MAX),
-            };
-            observer.on_trace(self.now, &Trace::Field { direction: Direction::Sent, stream_id, field });
         }
     }
 }

@@ -293,6 +293,12 @@ mod tests {
         Stream::new(id, Window::new(1), RecvWindow::new(1, 1), Instant::ZERO)
     }
 
+    /// What an open stream costs while nothing happens on it; its backlog is apart, and only while something waits.
+    #[test]
+    fn a_slot_is_at_most_128_octets() {
+        assert!(size_of::<Slot>() <= 128, "{} octets", size_of::<Slot>());
+    }
+
     #[test]
     fn lookups_tell_idle_live_and_closed_apart() {
         let mut streams = Streams::new(false);
