@@ -95,7 +95,6 @@ impl Answer {
 /// A connection to a server under test.
 pub(crate) struct RawConnection {
     ops: Arc<OpQueue<Op>>,
-    closed: oneshot::Receiver<Closed>,
 }
 
 impl RawConnection {
@@ -103,8 +102,7 @@ impl RawConnection {
         let clock = Clock::start();
         let connection = Connection::client(Config::default(), clock.now());
         let (ops, peer) = (Arc::new(OpQueue::default()), stream.peer());
-        let (told, closed) = oneshot::channel();
-        let app = App { streams: Vec::new(), told: Some(told) };
+        let app = App { streams: Vec::new() };
         tokio::spawn(Driver::new(
             stream,
             peer,
@@ -114,7 +112,7 @@ impl RawConnection {
             clock,
             DriverConfig::default(),
         ));
-        Self { ops, closed }
+        Self { ops }
     }
 
     /// Opens a stream; with `end_stream` there is no body. What is opened before the server's SETTINGS came is not bound by
@@ -134,9 +132,9 @@ impl RawConnection {
         call.answer().await
     }
 
-    /// How the connection ended.
-    pub(crate) async fn closed(self) -> Closed {
-        self.closed.await.expect("the driver is gone")
+    /// Ends the connection without a word.
+    pub(crate) fn abort(&self) {
+        self.ops.abort();
     }
 }
 
@@ -178,7 +176,6 @@ enum Op {
 
 struct App {
     streams: Vec<(StreamKey, Answer, mpsc::UnboundedSender<Answer>)>,
-    told: Option<oneshot::Sender<Closed>>,
 }
 
 fn owned(fields: &FieldSection) -> Fields {
@@ -257,13 +254,10 @@ impl Application for App {
         }
     }
 
-    fn on_closed(&mut self, closed: &Closed, _: Vec<Op>) {
+    fn on_closed(&mut self, _: &Closed, _: Vec<Op>) {
         for (_, mut answer, to) in self.streams.drain(..) {
             answer.lost = true;
             let _ = to.send(answer);
-        }
-        if let Some(told) = self.told.take() {
-            let _ = told.send(closed.clone());
         }
     }
 }
