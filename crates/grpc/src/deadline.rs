@@ -86,13 +86,6 @@ impl TimeoutValue {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Ticket(Instant, u64);
 
-impl Ticket {
-    /// The deadline itself.
-    pub(crate) const fn at(self) -> Instant {
-        self.0
-    }
-}
-
 /// The deadlines of one connection's calls, earliest first.
 #[derive(Debug)]
 pub(crate) struct Deadlines<T> {
@@ -179,6 +172,5 @@ mod tests {
         assert_eq!(deadlines.expire(at(30)), Some("a"));
         assert_eq!(deadlines.expire(at(30)), Some("b"));
         assert_eq!(deadlines.expire(at(30)), None);
-        assert_eq!(gone.at(), at(5));
     }
 }

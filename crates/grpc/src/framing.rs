@@ -11,6 +11,11 @@ use bytes::{BufMut as _, Bytes};
 use crate::Status;
 use crate::codec::{DecodeBuf, Encoder};
 
+/// True for gRPC's content-type: `application/grpc`, alone or followed by a codec (`+proto`) or parameters (`;...`).
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    matches!(content_type.strip_prefix(b"application/grpc"), Some([] | [b'+' | b';', ..]))
+}
+
 /// Octets of the prefix.
 pub(crate) const PREFIX: usize = 5;
 
@@ -212,6 +217,17 @@ mod tests {
             }
             prop_assert!(assembler.at_boundary());
             prop_assert_eq!(seen, messages);
+        }
+    }
+
+    #[test]
+    fn only_grpc_is_grpc() {
+        for good in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+            assert!(is_grpc(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "application/grpc-web", "application/grpcx", "application/json", "APPLICATION/GRPC "]
+        {
+            assert!(!is_grpc(bad.as_bytes()), "{bad}");
         }
     }
 

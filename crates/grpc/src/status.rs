@@ -191,7 +191,7 @@ impl Status {
                 Name::GrpcMessage => message = percent::decode(field.value).into(),
                 // Wire data like any other: what is not base64 is dropped and the status survives.
                 Name::GrpcStatusDetailsBin => {
-                    details = crate::metadata::decode_base64(field.value).unwrap_or_default()
+                    details = crate::metadata::decode_base64(field.value).unwrap_or_default();
                 }
                 _ => {}
             }

@@ -250,9 +250,8 @@ impl Channel {
     }
 
     /// A channel over one stream that is connected already, and no other: when it ends, calls fail.
-    #[allow(dead_code, reason = "the server's in-process router uses it")]
-    pub(crate) fn over(stream: Stream, endpoint: Endpoint) -> Self {
-        endpoint.over(stream).connect_lazy()
+    pub(crate) fn over(stream: Stream) -> Self {
+        Endpoint::in_process().over(stream).connect_lazy()
     }
 
     /// The endpoint's channel, connected.

@@ -116,7 +116,6 @@ impl Endpoint {
     }
 
     /// The endpoint of a channel in this process.
-    #[allow(dead_code, reason = "the server's in-process router uses it")]
     pub(crate) fn in_process() -> Self {
         Self::of(Target::in_process())
     }

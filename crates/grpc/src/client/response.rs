@@ -13,7 +13,7 @@ use super::channel::Event;
 use super::connection::{Call, ClientConnection, Stage};
 use super::start::Outgoing;
 use crate::cause::{Processed, TransportCause, TransportEvent};
-use crate::framing::PREFIX;
+use crate::framing::{PREFIX, is_grpc};
 use crate::inbound::End;
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
@@ -229,10 +229,8 @@ fn without_status(http_status: u16, why: Option<String>) -> Status {
 fn unexpected_type(content_type: Option<&[u8]>) -> Option<String> {
     match content_type {
         None => Some("no content-type".to_owned()),
-        Some(value) => match value.strip_prefix(b"application/grpc") {
-            Some([] | [b'+' | b';', ..]) => None,
-            _ => Some(format!("content-type is \"{}\", want application/grpc,", quoted(value))),
-        },
+        Some(value) if is_grpc(value) => None,
+        Some(value) => Some(format!("content-type is \"{}\", want application/grpc,", quoted(value))),
     }
 }
 

@@ -7,6 +7,7 @@ use clearway_http2::{RequestHead, RouteId};
 
 use super::methods::Routes;
 use crate::deadline::parse_timeout;
+use crate::framing::is_grpc;
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
 
@@ -76,28 +77,4 @@ pub(super) fn admit(routes: &Routes, head: &RequestHead<'_>) -> Result<Admitted,
         )));
     }
     Ok(Admitted { route: head.route, metadata, timeout })
-}
-
-/// `application/grpc`, alone or followed by a codec (`+proto`) or parameters (`;...`).
-pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
-    match content_type.strip_prefix(b"application/grpc") {
-        Some([]) | Some([b'+' | b';', ..]) => true,
-        Some(_) | None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_grpc_is_grpc() {
-        for good in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
-            assert!(is_grpc(good.as_bytes()), "{good}");
-        }
-        for bad in ["", "application/grpc-web", "application/grpcx", "application/json", "APPLICATION/GRPC "]
-        {
-            assert!(!is_grpc(bad.as_bytes()), "{bad}");
-        }
-    }
 }

@@ -19,6 +19,7 @@ use super::methods::{Methods, Routes};
 use super::ops::ServerOp;
 use super::{NamedService, Service};
 use crate::Error;
+use crate::client::Channel;
 
 type ObserverFactory = Arc<dyn Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync>;
 
@@ -208,6 +209,36 @@ impl Router {
         let mut connections = Connections::new(self);
         connections.spawn(stream);
         connections.join().await;
+    }
+
+    /// Serves one connection inside this program, over memory instead of a socket, and gives the channel to it. For tests, and for
+    /// a client and a server that live together: everything but the socket is as it is between two programs.
+    ///
+    /// The connection ends when the last clone of the channel is dropped. It must be called inside a tokio runtime.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use clearway::client::{Grpc, MethodPath};
+    /// use clearway::codec::BytesCodec;
+    /// use clearway::server::GenericService;
+    /// use clearway::transport::Server;
+    /// use clearway::{Request, Response};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), clearway::Status> {
+    /// let echo = GenericService::new("demo.Echo").unary("Echo", BytesCodec, |request: Request<Bytes>| async move {
+    ///     Ok(Response::new(request.into_inner()))
+    /// });
+    /// let client = Grpc::new(Server::builder().add_service(echo).in_process());
+    /// let path = MethodPath::from_static("/demo.Echo/Echo");
+    /// let reply = client.unary(Request::new(Bytes::from_static(b"hi")), path, BytesCodec).await?;
+    /// assert_eq!(reply.into_inner(), "hi");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn in_process(self) -> Channel {
+        let (ours, theirs) = clearway_transport::pair();
+        tokio::spawn(self.serve_connection(ours));
+        Channel::over(theirs)
     }
 }
 
