@@ -1,7 +1,7 @@
 //! Flow control: windows in both directions, and the budget of what a connection may hold. RFC 9113 §5.2, §6.9.
 //!
-//! Three types that never mix. [`SendWindow`] is credit the peer gave us. [`RecvWindow`] is credit we gave, plus what we
-//! owe and have not announced yet. [`ReceiveBudget`] bounds what all streams of a connection hold together, and decides
+//! Three types that never mix. [`SendWindow`] is credit the peer gave us. `RecvWindow` is credit we gave, plus what we
+//! owe and have not announced yet. `ReceiveBudget` bounds what all streams of a connection hold together, and decides
 //! who may get more than the initial window.
 //!
 //! Invariant of `RecvWindow` on a stream: `open + owed + held = target + reserve`, where `held` is what arrived and was
@@ -128,6 +128,11 @@ impl RecvWindow {
         }
         self.owed = self.owed.saturating_sub(credit);
         Some(credit)
+    }
+
+    /// What the peer can send now.
+    pub(crate) fn open(&self) -> u32 {
+        self.open.available()
     }
 
     /// What the peer can still send, counting what is about to be announced.

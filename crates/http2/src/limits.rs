@@ -1,6 +1,6 @@
 //! Every bound a peer can press against, and the counter that guards it. RFC 9113 §10.5.
 //!
-//! Each row of [`Limits`] is a number a peer could otherwise grow without end; [`Counters`] counts against them and
+//! Each row of [`Limits`] is a number a peer could otherwise grow without end; `Counters` counts against them and
 //! names the rule ([`Violation`]) when one is passed. What is free: work the peer is entitled to, such as cancelling a
 //! call whose handler has started. Left out: PING and keepalive policing (gRFC A8), which belongs to keepalive.
 
@@ -34,8 +34,8 @@ pub struct Limits {
     pub empty_frames: u8,
     /// PRIORITY frames for each stream opened, plus as many to begin with. Default: 100.
     pub priorities_per_stream: u32,
-    /// Useless frames: the burst. Default: 10,000. Counted are unknown types, GOAWAY, PING answers nobody asked for, what is
-    /// ignored on streams that were reset or refused, more than one RST_STREAM on a closed stream, and WINDOW_UPDATE frames
+    /// Useless frames: the burst. Default: 10,000. Counted are unknown types, GOAWAY, PING answers nobody asked for, more
+    /// on streams we reset or refused than can have been in flight, more than one RST_STREAM on a closed stream, and WINDOW_UPDATE frames
     /// that no DATA explains.
     pub glitches: u32,
     /// The same, refilled per second. Default: 330.
@@ -121,8 +121,15 @@ pub(crate) struct Counters {
     streams_opened: u32,
     /// RST_STREAM frames on streams that were closed already.
     late_resets: u32,
+    /// Octets of frames that may still be in flight on streams we reset.
+    in_flight: u64,
     answers: Answers,
 }
+
+/// What is expected beyond a reset stream's window: field blocks and frame headers.
+const LATE_OVERHEAD: u64 = 16 * 1024;
+/// However many streams were reset, no more than this is ever expected.
+const MOST_IN_FLIGHT: u64 = 64 * 1024 * 1024;
 
 /// Frames sent at the peer's instigation that may not have been written yet, in two lots by age.
 #[derive(Clone, Debug, Default)]
@@ -158,6 +165,7 @@ impl Counters {
             data_frames_sent: 0,
             streams_opened: 0,
             late_resets: 0,
+            in_flight: 0,
             answers: Answers::default(),
         }
     }
@@ -213,6 +221,31 @@ impl Counters {
     pub(crate) fn late_reset(&mut self, now: Instant) -> Result<(), Violation> {
         self.late_resets = self.late_resets.saturating_add(1);
         if self.late_resets <= self.streams_opened { Ok(()) } else { self.glitch(now) }
+    }
+
+    /// We reset a stream whose peer had `window` octets of credit: so much may be in flight, in small frames even twice
+    /// that with their headers.
+    pub(crate) fn expect_late(&mut self, window: u32) {
+        let more = u64::from(window).saturating_mul(2).saturating_add(LATE_OVERHEAD);
+        self.in_flight = self.in_flight.saturating_add(more).min(MOST_IN_FLIGHT);
+    }
+
+    /// Whether a frame with a payload of `octets`, on a stream we may have reset, can have been in flight then. It is not
+    /// expected a second time.
+    pub(crate) fn was_in_flight(&mut self, octets: u32) -> bool {
+        let cost = u64::from(octets).saturating_add(crate::frame::FrameHeader::OCTETS as u64);
+        match self.in_flight.checked_sub(cost) {
+            Some(left) => {
+                self.in_flight = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A frame with a payload of `octets` on a stream we reset: it was in flight, or it is useless.
+    pub(crate) fn late_frame(&mut self, octets: u32, now: Instant) -> Result<(), Violation> {
+        if self.was_in_flight(octets) { Ok(()) } else { self.glitch(now) }
     }
 
     pub(crate) fn priority(&mut self, limits: &Limits) -> Result<(), Violation> {

@@ -116,8 +116,12 @@ impl Tx {
         self.streams.remember(stream.id, why);
         self.budget.adjust(stream.share(), Share::default());
         self.budget.finished(key, now);
-        if why == ClosedBy::End {
-            self.counters.stream_completed(now);
+        match why {
+            ClosedBy::End => self.counters.stream_completed(now),
+            ClosedBy::OurReset if stream.recv != Half::Ended => {
+                self.counters.expect_late(stream.recv_window.open());
+            }
+            _ => {}
         }
         if stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled) {
             self.ready.retain(|ready| *ready != key);

@@ -82,7 +82,7 @@ impl Rx {
     ) -> Result<Option<StreamKey>, Violation> {
         let key = match found {
             Lookup::Idle => return Err(Violation::FrameOnIdleStream),
-            Lookup::Closed(why) => return closed_data(tx, header.stream_id, why).map(|()| None),
+            Lookup::Closed(why) => return closed_data(tx, header, why).map(|()| None),
             Lookup::Live(key) => key,
         };
         let limits_empties = tx.config.limits.empty_frames;
@@ -180,14 +180,17 @@ impl Rx {
 }
 
 /// DATA on a closed stream (RFC 9113 §5.1 closed).
-fn closed_data(tx: &mut Tx, id: u32, why: ClosedBy) -> Result<(), Violation> {
+fn closed_data(tx: &mut Tx, header: FrameHeader, why: ClosedBy) -> Result<(), Violation> {
+    let id = header.stream_id;
     match why {
         // RFC 9113 §6.8: above the last id we named, everything is ignored.
-        _ if tx.is_unwelcome(id) => tx.counters.glitch(tx.now),
+        _ if tx.is_unwelcome(id) => tx.counters.late_frame(header.length, tx.now),
         ClosedBy::End => Err(Violation::FrameOnClosedStream),
         // In flight when we reset it. To ignore is not free.
-        ClosedBy::OurReset => tx.counters.glitch(tx.now),
+        ClosedBy::OurReset => tx.counters.late_frame(header.length, tx.now),
         ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
+        // Perhaps reset by us, before many others were.
+        ClosedBy::Forgotten if tx.counters.was_in_flight(header.length) => Ok(()),
         ClosedBy::Forgotten => {
             tx.counters.glitch(tx.now)?;
             tx.provoked_reset(id, Violation::FrameAfterReset)

@@ -138,7 +138,7 @@ impl Rx {
             _ if tx.is_unwelcome(id) => tx.counters.glitch(tx.now),
             ClosedBy::End => Err(Violation::FrameOnClosedStream),
             // In flight when we reset it. To ignore is not free.
-            ClosedBy::OurReset => tx.counters.glitch(tx.now),
+            ClosedBy::OurReset => tx.counters.late_frame(0, tx.now),
             ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
             // A client may have reset it long ago; a server never sees a lower id that was not used.
             ClosedBy::Forgotten if self.role == Role::Client => tx.counters.glitch(tx.now),
@@ -159,6 +159,7 @@ impl Rx {
         if !tx.shutdown.admits(id) {
             // RFC 9113 §6.8: streams above the last id are ignored; their fields were decoded.
             tx.streams.note_remote_id(id);
+            tx.counters.expect_late(tx.config.stream_window_octets);
             return tx.counters.glitch(tx.now);
         }
         if tx.streams.remote_count() >= tx.config.max_concurrent_streams {
@@ -279,5 +280,6 @@ impl Rx {
 fn refuse(tx: &mut Tx, id: u32, violation: Violation) -> Result<(), Violation> {
     tx.streams.note_remote_id(id);
     tx.streams.remember(id, ClosedBy::OurReset);
+    tx.counters.expect_late(tx.config.stream_window_octets);
     tx.provoked_reset(id, violation)
 }

@@ -13,9 +13,9 @@
 //! [`Connection::pending_output`] is zero. When `recv` or `on_tick` fails, a GOAWAY is in the output: write it and close.
 //!
 //! # Structure
-//! The receiving half ([`receive`], [`data`], [`field_block`], [`section_memo`], [`control`]) parses and decodes; the sending
-//! half ([`Tx`], [`transmit`], [`write`], [`output`]) owns the streams, the encoder and the output. They are split so that
-//! a handler called while bytes are parsed can answer at once. [`credit`], [`closing`] and [`shutdown`] are about windows,
+//! The receiving half (`receive`, `data`, `field_block`, `section_memo`, `control`) parses and decodes; the sending
+//! half ([`Tx`], `transmit`, `write`, `output`) owns the streams, the encoder and the output. They are split so that
+//! a handler called while bytes are parsed can answer at once. `credit`, `closing` and `shutdown` are about windows,
 //! the end of a stream and the end of the connection.
 //!
 //! Left out: keepalive (gRFC A8), window tuning by measured bandwidth, extended CONNECT (RFC 8441), and pushes, which

@@ -1,7 +1,7 @@
 //! One stream: two halves, two windows, and what waits to be sent. RFC 9113 §5.1.
 //!
 //! The two [`Half`]s are the truth and the RFC's name of the state is derived from them; `docs/stream-states.md` prints
-//! the table and a test checks it. "idle" and "closed" streams are not stored: [`registry`] knows them by id.
+//! the table and a test checks it. "idle" and "closed" streams are not stored: `registry` knows them by id.
 //! "reserved" cannot occur: pushes are refused (§8.4).
 
 mod backlog;
