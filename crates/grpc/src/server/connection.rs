@@ -1,15 +1,13 @@
-//! The program on top of one server connection: finds methods, collects requests, runs handlers, answers.
+//! The program on top of one server connection: begins calls, ends them, and hands everything else on: the octets of
+//! requests to [`super::intake`], handlers and their answers to [`super::run`].
 //!
 //! Everything here runs on the task that owns the connection, so there is no lock; handlers that were spawned answer
-//! through operations ([`ServerOp`]). Code of the user's that runs here is contained ([`contain`]).
+//! through operations ([`ServerOp`]). Code of the user's that runs here is contained ([`super::contain`]).
 
-use core::pin::Pin;
-use core::task::{Context, Waker};
+use core::task::Waker;
 use core::time::Duration;
-use std::future::poll_fn;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use clearway_http2::hpack::FieldSection;
 use clearway_http2::{
     Chunk, ErrorCode, Handler, Instant, RequestHead, Reset, RouteId, SlotFate, StreamKey, Tx,
@@ -18,19 +16,13 @@ use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
 
 use super::admit::{self, Admitted, Refusal};
 use super::call::{Call, Calls, Intake, Said};
-use super::contain::{Contained, contain};
 use super::methods::{Method, Routes};
-use super::ops::{DoneGuard, Outcome, ServerOp};
+use super::ops::ServerOp;
 use super::respond;
-use super::streaming::{Input, Sink, StreamingMethod};
-use super::unary::{Around, UnaryCall, UnaryMethod};
 use crate::cause::{ConnectionInfo, Processed, TransportCause, TransportEvent};
-use crate::codec::DecodeBuf;
 use crate::deadline::Deadlines;
-use crate::framing::{Assembler, PREFIX};
-use crate::gate::SendGate;
-use crate::inbound::{Inbound, Reader, StreamOps, WakeAt};
-use crate::metadata::MetadataMap;
+use crate::framing::Assembler;
+use crate::inbound::StreamOps;
 use crate::request::{Context as CallContext, Deadline};
 use crate::{Code, Request, Status};
 
@@ -44,15 +36,15 @@ pub(super) struct Shared {
 
 /// One connection's calls.
 pub(crate) struct ServerConnection {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     peer: PeerAddr,
     clock: Clock,
-    ops: Arc<OpQueue<ServerOp>>,
-    calls: Calls,
+    pub(super) ops: Arc<OpQueue<ServerOp>>,
+    pub(super) calls: Calls,
     deadlines: Deadlines<StreamKey>,
     /// To be woken when the turn is over.
-    wakes: Vec<Waker>,
-    spawned_in_turn: bool,
+    pub(super) wakes: Vec<Waker>,
+    pub(super) spawned_in_turn: bool,
 }
 
 impl ServerConnection {
@@ -74,7 +66,7 @@ impl ServerConnection {
         }
     }
 
-    fn stream_ops(&self) -> Arc<dyn StreamOps> {
+    pub(super) fn stream_ops(&self) -> Arc<dyn StreamOps> {
         Arc::<OpQueue<ServerOp>>::clone(&self.ops)
     }
 
@@ -87,7 +79,9 @@ impl ServerConnection {
         let context =
             CallContext { deadline, peer: Some(self.peer.clone()), extensions: http::Extensions::new() };
         let head = Request::received(metadata, (), context);
-        let limit = self.shared.routes.get(route).map_or(0, |route| route.decode_limit);
+        let route_entry = self.shared.routes.get(route);
+        let limit = route_entry.map_or(0, |route| route.decode_limit);
+        let takes_stream = route_entry.is_some_and(|route| matches!(route.method, Method::TakesMany(_)));
         self.calls.insert(Call {
             stream,
             intake: Intake::One { route, head, message: None },
@@ -99,234 +93,16 @@ impl ServerConnection {
             gate: None,
             deadline: due.map(|due| self.deadlines.insert(due, stream)),
         });
-        self.open_stream_of_requests(tx, stream, route);
+        if takes_stream {
+            self.open_stream_of_requests(tx, stream, route);
+        }
         if end_stream {
             self.request_ended(tx, stream);
         }
     }
 
-    /// A method that takes a stream is started at once, with the stream still to come.
-    fn open_stream_of_requests(&mut self, tx: &mut Tx, stream: StreamKey, route: RouteId) {
-        let shared = Arc::clone(&self.shared);
-        let Some(Method::TakesMany(method)) = shared.routes.get(route).map(|route| &route.method) else {
-            return;
-        };
-        let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, self.stream_ops()));
-        let Some(call) = self.calls.get(stream) else { return };
-        let intake = core::mem::replace(&mut call.intake, Intake::Many(Arc::clone(&inbound)));
-        if let Intake::One { head, .. } = intake {
-            self.start_streaming(tx, stream, &**method, head, Input::Many(Reader::new(inbound)));
-        }
-    }
-
-    /// Octets of a request whose method takes one message.
-    fn collect(&mut self, tx: &mut Tx, stream: StreamKey, mut input: &[u8], end_stream: bool) {
-        let Some(call) = self.calls.get(stream) else { return };
-        let Intake::One { message, .. } = &mut call.intake else { return };
-        call.held = call.held.saturating_add(input.len());
-        loop {
-            match call.assembler.next(&mut input) {
-                Ok(None) => break,
-                Ok(Some(_)) if message.is_some() => return self.fail(tx, stream, &too_many_messages()),
-                Ok(Some(whole)) if end_stream && input.is_empty() => return self.dispatch(tx, stream, whole),
-                Ok(Some(whole)) => *message = Some(whole.into_bytes()),
-                Err(error) => return self.fail(tx, stream, &error.status()),
-            }
-        }
-        if end_stream {
-            return self.request_ended(tx, stream);
-        }
-        let lacking = call.assembler.lacking();
-        if lacking > 0 && !call.expecting {
-            call.expecting = true;
-            tx.expect_message(stream, lacking);
-        }
-    }
-
-    /// Octets of a request that is a stream.
-    fn feed(&mut self, tx: &mut Tx, stream: StreamKey, mut input: &[u8], end_stream: bool) {
-        let Some(call) = self.calls.get(stream) else { return };
-        let Intake::Many(inbound) = &call.intake else { return };
-        loop {
-            match call.assembler.next(&mut input) {
-                Ok(None) => break,
-                Ok(Some(message)) => {
-                    let message = message.into_bytes();
-                    let octets = message.len().saturating_add(PREFIX);
-                    if core::mem::take(&mut call.expecting) {
-                        tx.message_complete(stream);
-                    }
-                    match inbound.deliver(message) {
-                        Some(waker) => self.wakes.extend(waker),
-                        None => tx.release(stream, octets),
-                    }
-                }
-                Err(error) => return self.fail(tx, stream, &error.status()),
-            }
-        }
-        if end_stream {
-            return self.request_ended(tx, stream);
-        }
-        let lacking = call.assembler.lacking();
-        if lacking > 0 && inbound.assembling() && !call.expecting {
-            call.expecting = true;
-            tx.expect_message(stream, lacking);
-        }
-    }
-
-    /// END_STREAM came.
-    fn request_ended(&mut self, tx: &mut Tx, stream: StreamKey) {
-        let Some(call) = self.calls.get(stream) else { return };
-        if !call.assembler.at_boundary() {
-            return self.fail(tx, stream, &Status::internal("the request ended in the middle of a message"));
-        }
-        match &mut call.intake {
-            Intake::One { message, .. } => match message.take() {
-                Some(message) => self.dispatch(tx, stream, DecodeBuf::owned(message)),
-                None => self.fail(
-                    tx,
-                    stream,
-                    &Status::unimplemented("the request has no message, want exactly one"),
-                ),
-            },
-            Intake::Many(inbound) => {
-                self.wakes.extend(inbound.end(Ok(MetadataMap::new())));
-                call.intake = Intake::Over;
-            }
-            Intake::Over => {}
-        }
-    }
-
-    /// The one message of a request is here and the request is complete.
-    fn dispatch(&mut self, tx: &mut Tx, stream: StreamKey, message: DecodeBuf<'_>) {
-        let shared = Arc::clone(&self.shared);
-        let Some(call) = self.calls.get(stream) else { return };
-        let held = core::mem::take(&mut call.held);
-        let expecting = core::mem::take(&mut call.expecting);
-        let Intake::One { route, head, .. } = core::mem::replace(&mut call.intake, Intake::Over) else {
-            return;
-        };
-        tx.release(stream, held);
-        if expecting {
-            tx.message_complete(stream);
-        }
-        match shared.routes.get(route).map(|route| &route.method) {
-            Some(Method::Unary(method)) => self.run_unary(tx, stream, &**method, head, message),
-            Some(Method::TakesOne(method)) => {
-                self.start_streaming(tx, stream, &**method, head, Input::One(message));
-            }
-            // A method that takes a stream never collects a message.
-            Some(Method::TakesMany(_)) | None => {}
-        }
-    }
-
-    /// Polls a unary handler once, here. If that is enough no task is made for it.
-    fn run_unary(
-        &mut self,
-        tx: &mut Tx,
-        stream: StreamKey,
-        method: &dyn UnaryMethod,
-        head: Request<()>,
-        mut message: DecodeBuf<'_>,
-    ) {
-        // With the budget spent everything looks pending: then there is no point in polling here.
-        let inline = tokio::task::coop::has_budget_remaining();
-        let started = contain(|| {
-            let mut call = method.call(head, &mut message)?;
-            let mut cx = Context::from_waker(Waker::noop());
-            let ready = inline && call.as_mut().poll(&mut cx).is_ready();
-            Ok((call, ready))
-        });
-        match started.and_then(|started| started) {
-            Ok((call, true)) => self.respond(tx, stream, call),
-            Ok((call, false)) => self.spawn(stream, None, finish_unary(call)),
-            Err(status) => self.fail(tx, stream, &status),
-        }
-    }
-
-    /// Encodes the response of a handler that is done straight into the output.
-    fn respond(&mut self, tx: &mut Tx, stream: StreamKey, mut call: Pin<Box<dyn UnaryCall>>) {
-        self.forget(stream);
-        match contain(|| call.as_mut().head()).and_then(|head| head) {
-            Err(status) => respond::trailers_only(tx, stream, &status),
-            Ok(Around { metadata, trailers, expected }) => match respond::head(tx, stream, &metadata) {
-                Err(status) => respond::trailers_only(tx, stream, &status),
-                Ok(()) => {
-                    let encode =
-                        |out: &mut Vec<u8>| contain(|| call.as_mut().encode(out)).and_then(|done| done);
-                    match tx.send_data_with(stream, expected, false, encode) {
-                        Ok(Ok(())) => respond::trailers_ok(tx, stream, &trailers),
-                        Ok(Err(status)) => respond::trailers(tx, stream, &status),
-                        // The stream is gone, and with it whoever waits.
-                        Err(_) => {}
-                    }
-                }
-            },
-        }
-        // What the handler leaves behind is the user's, too.
-        let _ = contain(|| drop(call));
-    }
-
-    fn start_streaming(
-        &mut self,
-        tx: &mut Tx,
-        stream: StreamKey,
-        method: &dyn StreamingMethod,
-        head: Request<()>,
-        input: Input<'_>,
-    ) {
-        let gate = Arc::new(SendGate::default());
-        let sink = Sink { stream, ops: Arc::clone(&self.ops), gate: Arc::clone(&gate) };
-        match contain(|| method.start(head, input, sink)).and_then(|started| started) {
-            Ok(running) => self.spawn(stream, Some(gate), running),
-            Err(status) => self.fail(tx, stream, &status),
-        }
-    }
-
-    fn spawn(
-        &mut self,
-        stream: StreamKey,
-        gate: Option<Arc<SendGate>>,
-        handler: impl Future<Output = Outcome> + Send + 'static,
-    ) {
-        let guard = DoneGuard::new(Arc::clone(&self.ops), stream);
-        let task = tokio::spawn(async move {
-            let outcome = Contained::new(handler).await.unwrap_or_else(Outcome::Status);
-            guard.finish(outcome);
-        });
-        self.spawned_in_turn = true;
-        if let Some(call) = self.calls.get(stream) {
-            call.task = Some(task.abort_handle());
-            call.gate = gate;
-        }
-    }
-
-    /// The answer of a handler that ran as a task.
-    fn done(&mut self, tx: &mut Tx, stream: StreamKey, outcome: Outcome) {
-        self.calls.unbury(stream);
-        let Some(call) = self.forget(stream) else { return };
-        match (call.said, outcome) {
-            // Nobody listens any more; the slot was kept for the handler's sake.
-            (Said::All, _) => tx.free(stream),
-            (Said::Nothing, Outcome::Response { metadata, payload, trailers }) => {
-                match respond::head(tx, stream, &metadata) {
-                    Ok(()) => {
-                        let _ = tx.send_data(stream, payload, false);
-                        respond::trailers_ok(tx, stream, &trailers);
-                    }
-                    Err(status) => respond::trailers_only(tx, stream, &status),
-                }
-            }
-            (Said::Head, Outcome::Status(status)) => respond::trailers(tx, stream, &status),
-            (Said::Nothing, Outcome::Status(status)) => respond::trailers_only(tx, stream, &status),
-            (Said::Head, Outcome::Response { .. }) | (_, Outcome::Nothing) => {
-                tx.reset(stream, ErrorCode::INTERNAL_ERROR);
-            }
-        }
-    }
-
     /// Takes a call out of the table.
-    fn forget(&mut self, stream: StreamKey) -> Option<Call> {
+    pub(super) fn forget(&mut self, stream: StreamKey) -> Option<Call> {
         let call = self.calls.remove(stream)?;
         if let Some(ticket) = call.deadline {
             self.deadlines.cancel(ticket);
@@ -338,7 +114,7 @@ impl ServerConnection {
     }
 
     /// Ends a call with a status of ours; its handler, if one runs, is dropped.
-    fn fail(&mut self, tx: &mut Tx, stream: StreamKey, status: &Status) {
+    pub(super) fn fail(&mut self, tx: &mut Tx, stream: StreamKey, status: &Status) {
         let Some(call) = self.forget(stream) else { return };
         self.stop(&call, status);
         if call.task.is_some() {
@@ -369,24 +145,6 @@ impl ServerConnection {
     fn cause(&self, event: TransportEvent, now: Instant) -> TransportCause {
         let connection = Some(ConnectionInfo { peer: self.peer.clone(), age: now - Instant::ZERO });
         TransportCause { connection, event, processed: Processed::Maybe }
-    }
-}
-
-fn too_many_messages() -> Status {
-    Status::unimplemented("the request has more than one message, want exactly one")
-}
-
-/// The rest of a unary call whose handler was not ready at once.
-async fn finish_unary(mut call: Pin<Box<dyn UnaryCall>>) -> Outcome {
-    poll_fn(|cx| call.as_mut().poll(cx)).await;
-    let Around { metadata, trailers, expected } = match call.as_mut().head() {
-        Ok(head) => head,
-        Err(status) => return Outcome::Status(status),
-    };
-    let mut payload = Vec::with_capacity(expected);
-    match call.as_mut().encode(&mut payload) {
-        Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload), trailers },
-        Err(status) => Outcome::Status(status),
     }
 }
 
@@ -480,21 +238,12 @@ impl Application for ServerConnection {
             ServerOp::Release { stream, octets } => tx.release(stream, octets),
             ServerOp::Want { stream } => {
                 if let Some(call) = self.calls.get(stream) {
-                    let lacking = call.assembler.lacking();
-                    if lacking > 0 && !call.expecting {
-                        call.expecting = true;
-                        tx.expect_message(stream, lacking);
-                    }
+                    call.expect(tx);
                 }
             }
             ServerOp::Abandon { stream } => {
                 if let Some(call) = self.calls.get(stream) {
-                    call.intake = Intake::Over;
-                    if core::mem::take(&mut call.expecting) {
-                        tx.message_complete(stream);
-                    }
-                    let held = call.assembler.abandon();
-                    tx.release(stream, held);
+                    call.abandon(tx);
                 }
             }
         }

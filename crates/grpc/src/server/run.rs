@@ -1,0 +1,180 @@
+//! Running handlers: in place if they are ready at once, as tasks otherwise, and saying what they answered.
+
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Waker};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clearway_http2::{ErrorCode, RouteId, StreamKey, Tx};
+
+use super::call::{Intake, Said};
+use super::connection::ServerConnection;
+use super::contain::{Contained, contain};
+use super::methods::Method;
+use super::ops::{DoneGuard, Outcome};
+use super::respond;
+use super::streaming::{Input, Sink, StreamingMethod};
+use super::unary::{Around, UnaryCall, UnaryMethod};
+use crate::codec::DecodeBuf;
+use crate::gate::SendGate;
+use crate::inbound::{Inbound, Reader, WakeAt};
+use crate::{Request, Status};
+
+impl ServerConnection {
+    /// A method that takes a stream is started at once, with the stream still to come.
+    pub(super) fn open_stream_of_requests(&mut self, tx: &mut Tx, stream: StreamKey, route: RouteId) {
+        let shared = Arc::clone(&self.shared);
+        let Some(Method::TakesMany(method)) = shared.routes.get(route).map(|route| &route.method) else {
+            return;
+        };
+        let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, self.stream_ops()));
+        let Some(call) = self.calls.get(stream) else { return };
+        let intake = core::mem::replace(&mut call.intake, Intake::Many(Arc::clone(&inbound)));
+        if let Intake::One { head, .. } = intake {
+            self.start_streaming(tx, stream, &**method, head, Input::Many(Reader::new(inbound)));
+        }
+    }
+
+    /// The one message of a request is here and the request is complete.
+    pub(super) fn dispatch(&mut self, tx: &mut Tx, stream: StreamKey, message: DecodeBuf<'_>) {
+        let shared = Arc::clone(&self.shared);
+        let Some(call) = self.calls.get(stream) else { return };
+        let held = core::mem::take(&mut call.held);
+        let expecting = core::mem::take(&mut call.expecting);
+        let Intake::One { route, head, .. } = core::mem::replace(&mut call.intake, Intake::Over) else {
+            return;
+        };
+        tx.release(stream, held);
+        if expecting {
+            tx.message_complete(stream);
+        }
+        match shared.routes.get(route).map(|route| &route.method) {
+            Some(Method::Unary(method)) => self.run_unary(tx, stream, &**method, head, message),
+            Some(Method::TakesOne(method)) => {
+                self.start_streaming(tx, stream, &**method, head, Input::One(message));
+            }
+            // A method that takes a stream never collects a message.
+            Some(Method::TakesMany(_)) | None => {}
+        }
+    }
+
+    /// Polls a unary handler once, here. If that is enough no task is made for it.
+    fn run_unary(
+        &mut self,
+        tx: &mut Tx,
+        stream: StreamKey,
+        method: &dyn UnaryMethod,
+        head: Request<()>,
+        mut message: DecodeBuf<'_>,
+    ) {
+        // With the budget spent everything looks pending: then there is no point in polling here.
+        let inline = tokio::task::coop::has_budget_remaining();
+        let started = contain(|| {
+            let mut call = method.call(head, &mut message)?;
+            let mut cx = Context::from_waker(Waker::noop());
+            let ready = inline && call.as_mut().poll(&mut cx).is_ready();
+            Ok((call, ready))
+        });
+        match started.and_then(|started| started) {
+            Ok((call, true)) => self.respond(tx, stream, call),
+            Ok((call, false)) => self.spawn(stream, None, finish_unary(call)),
+            Err(status) => self.fail(tx, stream, &status),
+        }
+    }
+
+    /// Encodes the response of a handler that is done straight into the output.
+    fn respond(&mut self, tx: &mut Tx, stream: StreamKey, mut call: Pin<Box<dyn UnaryCall>>) {
+        self.forget(stream);
+        match contain(|| call.as_mut().head()).and_then(|head| head) {
+            Err(status) => respond::trailers_only(tx, stream, &status),
+            Ok(Around { metadata, trailers, expected }) => match respond::head(tx, stream, &metadata) {
+                Err(status) => respond::trailers_only(tx, stream, &status),
+                Ok(()) => {
+                    let encode =
+                        |out: &mut Vec<u8>| contain(|| call.as_mut().encode(out)).and_then(|done| done);
+                    match tx.send_data_with(stream, expected, false, encode) {
+                        Ok(Ok(())) => respond::trailers_ok(tx, stream, &trailers),
+                        Ok(Err(status)) => respond::trailers(tx, stream, &status),
+                        // The stream is gone, and with it whoever waits.
+                        Err(_) => {}
+                    }
+                }
+            },
+        }
+        // What the handler leaves behind is the user's, too.
+        let _ = contain(|| drop(call));
+    }
+
+    fn start_streaming(
+        &mut self,
+        tx: &mut Tx,
+        stream: StreamKey,
+        method: &dyn StreamingMethod,
+        head: Request<()>,
+        input: Input<'_>,
+    ) {
+        let gate = Arc::new(SendGate::default());
+        let sink = Sink { stream, ops: Arc::clone(&self.ops), gate: Arc::clone(&gate) };
+        match contain(|| method.start(head, input, sink)).and_then(|started| started) {
+            Ok(running) => self.spawn(stream, Some(gate), running),
+            Err(status) => self.fail(tx, stream, &status),
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        stream: StreamKey,
+        gate: Option<Arc<SendGate>>,
+        handler: impl Future<Output = Outcome> + Send + 'static,
+    ) {
+        let guard = DoneGuard::new(Arc::clone(&self.ops), stream);
+        let task = tokio::spawn(async move {
+            let outcome = Contained::new(handler).await.unwrap_or_else(Outcome::Status);
+            guard.finish(outcome);
+        });
+        self.spawned_in_turn = true;
+        if let Some(call) = self.calls.get(stream) {
+            call.task = Some(task.abort_handle());
+            call.gate = gate;
+        }
+    }
+
+    /// The answer of a handler that ran as a task.
+    pub(super) fn done(&mut self, tx: &mut Tx, stream: StreamKey, outcome: Outcome) {
+        self.calls.unbury(stream);
+        let Some(call) = self.forget(stream) else { return };
+        match (call.said, outcome) {
+            // Nobody listens any more; the slot was kept for the handler's sake.
+            (Said::All, _) => tx.free(stream),
+            (Said::Nothing, Outcome::Response { metadata, payload, trailers }) => {
+                match respond::head(tx, stream, &metadata) {
+                    Ok(()) => {
+                        let _ = tx.send_data(stream, payload, false);
+                        respond::trailers_ok(tx, stream, &trailers);
+                    }
+                    Err(status) => respond::trailers_only(tx, stream, &status),
+                }
+            }
+            (Said::Head, Outcome::Status(status)) => respond::trailers(tx, stream, &status),
+            (Said::Nothing, Outcome::Status(status)) => respond::trailers_only(tx, stream, &status),
+            (Said::Head, Outcome::Response { .. }) | (_, Outcome::Nothing) => {
+                tx.reset(stream, ErrorCode::INTERNAL_ERROR);
+            }
+        }
+    }
+}
+
+/// The rest of a unary call whose handler was not ready at once.
+async fn finish_unary(mut call: Pin<Box<dyn UnaryCall>>) -> Outcome {
+    poll_fn(|cx| call.as_mut().poll(cx)).await;
+    let Around { metadata, trailers, expected } = match call.as_mut().head() {
+        Ok(head) => head,
+        Err(status) => return Outcome::Status(status),
+    };
+    let mut payload = Vec::with_capacity(expected);
+    match call.as_mut().encode(&mut payload) {
+        Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload), trailers },
+        Err(status) => Outcome::Status(status),
+    }
+}
