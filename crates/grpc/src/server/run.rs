@@ -19,7 +19,7 @@ use super::unary::{Around, UnaryCall, UnaryMethod};
 use crate::codec::DecodeBuf;
 use crate::gate::SendGate;
 use crate::inbound::{Inbound, Reader, WakeAt};
-use crate::{Request, Status};
+use crate::Request;
 
 impl ServerConnection {
     /// A method that takes a stream is started at once, with the stream still to come.
