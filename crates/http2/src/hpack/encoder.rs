@@ -56,7 +56,7 @@ pub struct Encoder {
 }
 
 /// How many fields [`Memo`] can keep apart.
-const MEMO_SLOTS: usize = 64;
+const MEMO_SLOTS: usize = 32;
 
 /// Where fields were found in the tables, by a few octets of theirs: the fields of steady traffic are found again without
 /// a search. It is only a guess where to look: what is there is compared.
