@@ -190,6 +190,18 @@ async fn a_server_that_answers_early_ends_the_upload_with_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_early_answer_is_whole_before_the_upload_is_turned_off() {
+    let (teller, _told) = story();
+    let connection = raw_connection(router(&teller));
+    let call = connection.open(grpc("/t.S/Early"), false).await;
+    call.send(&framed(b"first"), false);
+    let answer = call.answer().await;
+    assert_eq!((answer.code(), answer.body), (Code::Ok, framed(b"first")));
+    // NO_ERROR, and never CANCEL, which would look like a failure (RFC 9113 §8.1).
+    assert_eq!(answer.reset, Some(ErrorCode::NO_ERROR));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_given_up_before_it_was_sent_never_reaches_the_server() {
     let (teller, mut told) = story();
     let client = Client::of(router(&teller));

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use clearway::codec::BytesCodec;
+use clearway::metadata::MetadataValue;
 use clearway::server::GenericService;
-use clearway::transport::{Router, Server};
+use clearway::transport::{Router, Server, TransportEvent};
 use clearway::{Code, Request, Response, Status, Streaming};
 
 use crate::{Client, Teller, story, text};
@@ -138,4 +139,39 @@ async fn by_default_four_mebibytes_are_received_and_anything_is_sent() {
     let status = client.unary("Size", padded(4 * MIB + 1)).await.unwrap_err();
     assert_over(&status, 4 * MIB + 1, 4 * MIB, "max_decoding_message_size");
     assert_eq!(client.unary("Size", text("1")).await.unwrap().into_inner().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_the_other_side_would_not_accept_is_not_sent() {
+    let large = || MetadataValue::try_from("v".repeat(20 * 1024)).expect("ASCII");
+    let service = GenericService::new("t.S")
+        .unary("Head", BytesCodec, move |request: Request<Bytes>| async move {
+            let mut response = Response::new(request.into_inner());
+            response.metadata_mut().insert("x-large", large());
+            Ok(response)
+        })
+        .unary("Status", BytesCodec, move |_: Request<Bytes>| async move {
+            let mut status = Status::aborted("no");
+            status.metadata_mut().insert("x-large", large());
+            Err::<Response<Bytes>, _>(status)
+        })
+        .unary("Echo", BytesCodec, |request: Request<Bytes>| async move {
+            Ok(Response::new(request.into_inner()))
+        });
+    let client = Client::of(Server::builder().add_service(service));
+    // The first call also waits for what the server accepts.
+    client.unary("Echo", text("m")).await.unwrap();
+    let mut request = text("m");
+    request.metadata_mut().insert("x-large", large());
+    let status = client.unary("Echo", request).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    let event = status.transport().map(|cause| cause.event.clone());
+    assert!(matches!(event, Some(TransportEvent::HeaderListTooLarge { limit: 16_384, .. })), "{status:?}");
+
+    let status = client.unary("Head", text("m")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("response headers of"), "{status}");
+    // The code survives, the metadata does not.
+    assert_eq!(client.unary("Status", text("m")).await.unwrap_err().code(), Code::Aborted);
+    assert_eq!(client.unary("Echo", text("m")).await.unwrap().into_inner(), "m");
 }

@@ -11,6 +11,7 @@
 
 mod backpressure;
 mod cancellation;
+mod credit;
 mod deadlines;
 mod kinds;
 mod limits;
@@ -20,6 +21,7 @@ mod panics;
 mod raw;
 mod refusals;
 mod shutdown;
+mod storm;
 mod trailers;
 
 use core::pin::Pin;

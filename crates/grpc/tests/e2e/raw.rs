@@ -155,7 +155,7 @@ impl RawCall {
         let _ = self.ops.push(Op::Reset { stream: self.stream, code });
     }
 
-    /// All that came, once nothing more can come.
+    /// All that came, once both sides have ended or the stream was reset.
     pub(crate) async fn answer(mut self) -> Answer {
         self.events.recv().await.expect("the driver is gone")
     }
@@ -174,8 +174,19 @@ enum Op {
     Reset { stream: StreamKey, code: ErrorCode },
 }
 
+/// A stream that is not over.
+struct Exchange {
+    stream: StreamKey,
+    answer: Answer,
+    /// We have sent our end.
+    sent: bool,
+    /// The server has.
+    received: bool,
+    to: mpsc::UnboundedSender<Answer>,
+}
+
 struct App {
-    streams: Vec<(StreamKey, Answer, mpsc::UnboundedSender<Answer>)>,
+    streams: Vec<Exchange>,
 }
 
 fn owned(fields: &FieldSection) -> Fields {
@@ -184,17 +195,23 @@ fn owned(fields: &FieldSection) -> Fields {
 }
 
 impl App {
-    fn note(&mut self, stream: StreamKey, note: impl FnOnce(&mut Answer)) {
-        if let Some((_, answer, _)) = self.streams.iter_mut().find(|(key, ..)| *key == stream) {
-            note(answer);
+    fn note(&mut self, stream: StreamKey, note: impl FnOnce(&mut Exchange)) {
+        if let Some(exchange) = self.streams.iter_mut().find(|exchange| exchange.stream == stream) {
+            note(exchange);
+        }
+        let over = |exchange: &Exchange| exchange.stream == stream && exchange.sent && exchange.received;
+        if let Some(at) = self.streams.iter().position(over) {
+            let Exchange { answer, to, .. } = self.streams.swap_remove(at);
+            let _ = to.send(answer);
         }
     }
 
-    fn finish(&mut self, stream: StreamKey) {
-        if let Some(at) = self.streams.iter().position(|(key, ..)| *key == stream) {
-            let (_, answer, to) = self.streams.swap_remove(at);
-            let _ = to.send(answer);
-        }
+    /// Nothing more can come, either way.
+    fn finish(&mut self, stream: StreamKey, note: impl FnOnce(&mut Answer)) {
+        self.note(stream, |exchange| {
+            note(&mut exchange.answer);
+            (exchange.sent, exchange.received) = (true, true);
+        });
     }
 
     fn open(&mut self, tx: &mut Tx, open: Open) {
@@ -204,38 +221,43 @@ impl App {
             indexing: Indexing::Insert,
         });
         let stream = tx.open(fields, open.end_stream).expect("a stream can be opened");
-        self.streams.push((stream, Answer::default(), open.answer));
+        self.streams.push(Exchange {
+            stream,
+            answer: Answer::default(),
+            sent: open.end_stream,
+            received: false,
+            to: open.answer,
+        });
         let _ = open.tell.send(stream);
     }
 }
 
 impl Handler for App {
     fn on_response(&mut self, _: &mut Tx, stream: StreamKey, head: &ResponseHead<'_>, end_stream: bool) {
-        self.note(stream, |answer| {
-            answer.http = head.status;
-            answer.head = owned(head.fields);
+        self.note(stream, |exchange| {
+            exchange.answer.http = head.status;
+            exchange.answer.head = owned(head.fields);
+            exchange.received = end_stream;
         });
-        if end_stream {
-            self.finish(stream);
-        }
     }
 
     fn on_data(&mut self, tx: &mut Tx, stream: StreamKey, data: Chunk<'_>, end_stream: bool) {
-        self.note(stream, |answer| answer.body.extend_from_slice(data.as_slice()));
         tx.release(stream, data.as_slice().len());
-        if end_stream {
-            self.finish(stream);
-        }
+        self.note(stream, |exchange| {
+            exchange.answer.body.extend_from_slice(data.as_slice());
+            exchange.received = end_stream;
+        });
     }
 
     fn on_trailers(&mut self, _: &mut Tx, stream: StreamKey, fields: &FieldSection) {
-        self.note(stream, |answer| answer.trailers = Some(owned(fields)));
-        self.finish(stream);
+        self.note(stream, |exchange| {
+            exchange.answer.trailers = Some(owned(fields));
+            exchange.received = true;
+        });
     }
 
     fn on_reset(&mut self, _: &mut Tx, stream: StreamKey, reset: Reset) -> SlotFate {
-        self.note(stream, |answer| answer.reset = Some(reset.code));
-        self.finish(stream);
+        self.finish(stream, |answer| answer.reset = Some(reset.code));
         SlotFate::Free
     }
 }
@@ -246,16 +268,20 @@ impl Application for App {
     fn apply(&mut self, tx: &mut Tx, op: Op) {
         match op {
             Op::Open(open) => self.open(tx, open),
-            Op::Data { stream, data, end_stream } => drop(tx.send_data(stream, data, end_stream)),
+            Op::Data { stream, data, end_stream } => {
+                // A stream the server has reset takes no more.
+                let _ = tx.send_data(stream, data, end_stream);
+                self.note(stream, |exchange| exchange.sent = end_stream);
+            }
             Op::Reset { stream, code } => {
                 tx.reset(stream, code);
-                self.finish(stream);
+                self.finish(stream, |_| {});
             }
         }
     }
 
     fn on_closed(&mut self, _: &Closed, _: Vec<Op>) {
-        for (_, mut answer, to) in self.streams.drain(..) {
+        for Exchange { mut answer, to, .. } in self.streams.drain(..) {
             answer.lost = true;
             let _ = to.send(answer);
         }
