@@ -41,11 +41,13 @@ impl Window {
     ///
     /// # Errors
     /// [`Overflow`] above 2^31 - 1; the window is unchanged.
+    #[inline]
     pub fn grow(&mut self, octets: u32) -> Result<(), Overflow> {
         self.shift(i64::from(octets))
     }
 
     /// Uses credit if there is enough of it; says whether there was. Nothing can always be taken (§6.9.1).
+    #[inline]
     pub fn take(&mut self, octets: u32) -> bool {
         if octets == 0 {
             return true;
@@ -63,6 +65,7 @@ impl Window {
     ///
     /// # Errors
     /// [`Overflow`] above 2^31 - 1; the window is unchanged.
+    #[inline]
     pub fn shift(&mut self, by: i64) -> Result<(), Overflow> {
         let moved = i64::from(self.0).saturating_add(by).max(i64::from(i32::MIN));
         self.0 = i32::try_from(moved).map_err(|_| Overflow)?;
@@ -77,6 +80,7 @@ impl Window {
 
     /// The credit that can be used now.
     #[must_use]
+    #[inline]
     pub fn available(self) -> u32 {
         u32::try_from(self.0).unwrap_or(0)
     }
@@ -100,17 +104,20 @@ impl RecvWindow {
     }
 
     /// Octets arrived. False if the peer had no credit for them.
+    #[inline]
     pub(crate) fn received(&mut self, octets: u32) -> bool {
         self.open.take(octets)
     }
 
     /// Octets were consumed: the peer is owed credit for them.
+    #[inline]
     pub(crate) fn release(&mut self, octets: u32) {
         self.owed = self.owed.saturating_add(octets);
     }
 
     /// The credit to announce now, if enough has come together: a quarter of the target, or anything at all when the
     /// peer has less than that left. The caller must send it.
+    #[inline]
     pub(crate) fn announce(&mut self) -> Option<u32> {
         let quarter = (self.target / 4).max(1);
         let starved = self.open.available() < quarter;
@@ -141,6 +148,7 @@ impl RecvWindow {
     }
 
     /// The peer has learned another initial window size and counts with it from here on (§6.9.2).
+    #[inline]
     pub(crate) fn shift(&mut self, by: i64) {
         // Down only, and never below -2^31: it cannot overflow.
         let _ = self.open.shift(by);
@@ -194,6 +202,7 @@ impl ReceiveBudget {
     }
 
     /// A stream's share changed.
+    #[inline]
     pub(crate) fn adjust(&mut self, before: Share, after: Share) {
         let moved = |sum: usize, before: u32, after: u32| {
             sum.saturating_add(after as usize).saturating_sub(before as usize)
@@ -203,6 +212,7 @@ impl ReceiveBudget {
     }
 
     /// True if more is held than the budget allows, `spared` octets (of the oldest message) not counted.
+    #[inline]
     pub(crate) fn is_overdrawn(&self, spared: u32) -> bool {
         self.held.saturating_sub(spared as usize) > self.limit
     }
@@ -231,6 +241,7 @@ impl ReceiveBudget {
     }
 
     /// The message is complete, or its stream is gone.
+    #[inline]
     pub(crate) fn finished(&mut self, stream: StreamKey, now: Instant) {
         if self.assemblies.is_empty() {
             return;
@@ -243,6 +254,7 @@ impl ReceiveBudget {
     }
 
     /// Octets arrived for a message in assembly.
+    #[inline]
     pub(crate) fn progressed(&mut self, stream: StreamKey, now: Instant) {
         if let Some(oldest) = self.assemblies.front_mut()
             && oldest.stream == stream

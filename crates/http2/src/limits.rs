@@ -170,16 +170,19 @@ impl Counters {
         }
     }
 
+    #[inline]
     pub(crate) fn stream_opened(&mut self) {
         self.streams_opened = self.streams_opened.saturating_add(1);
     }
 
+    #[inline]
     pub(crate) fn stream_completed(&mut self, now: Instant) {
         self.slide(now);
         let [current, _] = &mut self.completed;
         *current = current.saturating_add(1);
     }
 
+    #[inline]
     pub(crate) fn data_frame_sent(&mut self) {
         self.data_frames_sent = self.data_frames_sent.saturating_add(1);
     }
@@ -195,6 +198,7 @@ impl Counters {
     }
 
     /// True while the peer must be made to wait: it does not read what it makes us send.
+    #[inline]
     pub(crate) fn must_stop_reading(&self, limits: &Limits) -> bool {
         self.answers.older.saturating_add(self.answers.newer) >= limits.control_frames
     }
@@ -267,6 +271,7 @@ impl Counters {
         }
     }
 
+    #[inline]
     fn slide(&mut self, now: Instant) {
         let since = now - self.window_began;
         if since < COMPLETED_WINDOW {

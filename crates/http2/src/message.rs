@@ -99,6 +99,7 @@ impl At {
         self.0.is_some()
     }
 
+    #[inline]
     fn value(self, section: &FieldSection) -> Option<&[u8]> {
         self.0.and_then(|position| section.field(usize::from(position))).map(|field| field.value)
     }

@@ -31,6 +31,7 @@ impl Tx {
     }
 
     /// Closes a stream whose two halves have ended.
+    #[inline]
     pub(super) fn close_if_ended(&mut self, key: StreamKey) {
         if self.streams.live_mut(key).is_some_and(|stream| stream.state() == crate::stream::State::Closed) {
             self.close(key, ClosedBy::End, None);

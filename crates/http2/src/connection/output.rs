@@ -44,6 +44,7 @@ pub(crate) struct Output {
 
 impl Output {
     /// Octets not written yet.
+    #[inline]
     pub(crate) fn pending(&self) -> usize {
         self.pending
     }
@@ -63,6 +64,7 @@ impl Output {
     }
 
     /// Where the next frame will begin in the tail.
+    #[inline]
     pub(crate) fn begin(&mut self) -> usize {
         let start = self.tail.len();
         self.tail.extend_from_slice(&[0; FrameHeader::OCTETS]);
@@ -70,16 +72,19 @@ impl Output {
     }
 
     /// The buffer to encode a frame's payload into after [`Output::begin`].
+    #[inline]
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
     /// What was encoded since the frame at `start` was begun.
+    #[inline]
     pub(crate) fn payload(&self, start: usize) -> &[u8] {
         self.tail.get(start.saturating_add(FrameHeader::OCTETS)..).unwrap_or_default()
     }
 
     /// Patches the header of the frame begun at `start`.
+    #[inline]
     pub(crate) fn seal(&mut self, start: usize, kind: Kind, flags: Flags, stream_id: u32) -> FrameHeader {
         let end = self.tail.len();
         let length = end.saturating_sub(start).saturating_sub(FrameHeader::OCTETS);

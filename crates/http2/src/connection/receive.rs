@@ -271,6 +271,7 @@ impl Rx {
     }
 
     /// Rules that need no payload: size (§4.2), order (§3.4, §6.10).
+    #[inline]
     fn admit(&self, tx: &Tx, header: FrameHeader) -> Result<(), Violation> {
         if !tx.peer.received && header.kind != Kind::SETTINGS {
             return Err(Violation::FirstFrameNotSettings);
@@ -338,6 +339,7 @@ fn is_http1(began: &[u8], rest: &[u8]) -> bool {
     methods.iter().any(|method| method.bytes().zip(began.iter().chain(rest)).all(|(a, b)| a == *b))
 }
 
+#[inline]
 pub(super) fn trace(tx: &mut Tx, header: FrameHeader, payload: &[u8]) {
     if let Some(observer) = &mut tx.observer {
         observer.on_trace(tx.now, &Trace::Frame { direction: Direction::Received, header, payload });

@@ -64,11 +64,13 @@ impl SectionMemo {
     }
 
     /// The section decoded last.
+    #[inline]
     pub(super) fn section(&self) -> &FieldSection {
         &self.current().section
     }
 
     /// What the message layer finds in it.
+    #[inline]
     pub(super) fn walk(&mut self, kind: Section) -> Result<Found, Violation> {
         let current = self.current_mut();
         match current.walked {
@@ -81,11 +83,13 @@ impl SectionMemo {
         }
     }
 
+    #[inline]
     fn current(&self) -> &Kept {
         let [first, second] = &self.kept;
         if self.second { second } else { first }
     }
 
+    #[inline]
     fn current_mut(&mut self) -> &mut Kept {
         let [first, second] = &mut self.kept;
         if self.second { second } else { first }

@@ -29,6 +29,7 @@ enum Turn {
 
 impl Tx {
     /// Above this much unsent output no stream data is added.
+    #[inline]
     pub(crate) fn output_mark(&self) -> usize {
         if self.ready.len() > 1 { defaults::OUTPUT_MARK_SHARED } else { defaults::OUTPUT_MARK }
     }

@@ -180,6 +180,7 @@ impl Tx {
         Ok(key)
     }
 
+    #[inline]
     pub(crate) fn new_stream(&self, id: u32) -> Stream {
         let target = self.config.stream_window_octets;
         let open = if self.window_size_binds { target } else { target.max(DEFAULT_WINDOW) };
@@ -300,6 +301,7 @@ impl Tx {
 
     /// False while streams wait for the output to drain or for the connection's credit: whoever comes now queues behind
     /// them.
+    #[inline]
     fn may_write_at_once(&self) -> bool {
         self.window_empty_since.is_none() && self.output.pending() < self.output_mark()
     }
@@ -408,6 +410,7 @@ impl Tx {
 
     // What follows is for the other files of the connection.
 
+    #[inline]
     fn sendable(&mut self, stream: StreamKey) -> Result<&mut Stream, SendError> {
         let entry = self.streams.live_mut(stream).ok_or(SendError::StreamGone)?;
         let ends = entry.backlog.as_ref().is_some_and(|backlog| backlog.ends_stream());
@@ -415,6 +418,7 @@ impl Tx {
     }
 
     /// Σ(name + value + 32) against the peer's limit (RFC 9113 §10.5.1), if it has one.
+    #[inline]
     fn check_list<'a>(&self, fields: impl Iterator<Item = HeaderField<'a>>) -> Result<(), (usize, u32)> {
         let limit = self.peer.max_header_list;
         if limit == u32::MAX {
@@ -427,6 +431,7 @@ impl Tx {
     }
 
     /// Takes credit of stream and connection for a frame, if both have it and the peer's frames are big enough.
+    #[inline]
     fn take_credit(&mut self, stream: StreamKey, octets: usize) -> bool {
         let Ok(octets) = u32::try_from(octets) else { return false };
         if octets > self.peer.max_frame_size || octets > self.send_window.available() && octets > 0 {
@@ -436,6 +441,7 @@ impl Tx {
         entry.send_window.take(octets) && self.send_window.take(octets)
     }
 
+    #[inline]
     fn data_sent(&mut self, header: FrameHeader, start: usize) {
         self.counters.data_frame_sent();
         if let Some(observer) = &mut self.observer {

@@ -120,12 +120,14 @@ impl Tx {
         }
     }
 
+    #[inline]
     pub(super) fn trace_frame(&mut self, header: FrameHeader, payload: &[u8]) {
         if let Some(observer) = &mut self.observer {
             observer.on_trace(self.now, &Trace::Frame { direction: Direction::Sent, header, payload });
         }
     }
 
+    #[inline]
     pub(super) fn trace_section_frame(&mut self, header: FrameHeader, start: usize) {
         if let Some(observer) = &mut self.observer {
             let payload = self.output.payload(start);

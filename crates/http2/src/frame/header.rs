@@ -87,6 +87,7 @@ impl Flags {
 
     /// True if all bits of `other` are set.
     #[must_use]
+    #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -125,6 +126,7 @@ impl FrameHeader {
 
     /// Reads a header. The reserved bit is ignored, as it must be.
     #[must_use]
+    #[inline]
     pub const fn decode(octets: [u8; 9]) -> Self {
         let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = octets;
         Self {
@@ -137,6 +139,7 @@ impl FrameHeader {
 
     /// Writes a header. Lengths of more than 24 bits do not exist; their high octet is lost.
     #[must_use]
+    #[inline]
     pub const fn encode(self) -> [u8; 9] {
         // Two words and an octet between them: fewer steps than octet by octet.
         let [l0, l1, l2, kind] = ((self.length << 8) | self.kind.0 as u32).to_be_bytes();

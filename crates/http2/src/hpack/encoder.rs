@@ -131,6 +131,7 @@ impl Encoder {
     }
 
     /// Starts a block: appends the size updates that are due.
+    #[inline]
     pub fn begin(&mut self, out: &mut Vec<u8>) {
         match core::mem::replace(&mut self.pending, SizeUpdates::None) {
             SizeUpdates::None => {}

@@ -105,6 +105,7 @@ impl FieldSection {
 
     /// The field at `index`, counted from 0 in wire order.
     #[must_use]
+    #[inline]
     pub fn field(&self, index: usize) -> Option<Field<'_>> {
         self.fields.get(index).map(|stored| self.view(stored))
     }
@@ -119,6 +120,7 @@ impl FieldSection {
     /// Whether a limit was hit. The fields from there on were decoded, because the dynamic table depends on them,
     /// and dropped.
     #[must_use]
+    #[inline]
     pub fn exceeded(&self) -> bool {
         self.exceeded
     }

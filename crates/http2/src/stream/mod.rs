@@ -164,6 +164,7 @@ impl Stream {
     }
 
     /// This stream's share of the receive budget.
+    #[inline]
     pub(crate) fn share(&self) -> Share {
         Share { spoken_for: self.held.max(self.reserve), held: self.held }
     }
@@ -173,10 +174,12 @@ impl Stream {
     }
 
     /// True while something waits in the backlog, be it only trailers or an empty end.
+    #[inline]
     pub(crate) fn has_backlog(&self) -> bool {
         self.backlog.as_ref().is_some_and(|backlog| !backlog.is_empty())
     }
 
+    #[inline]
     pub(crate) fn blocked(&mut self, on: BlockedOn, now: Instant) {
         if self.blocked_on != on {
             self.blocked_on = on;

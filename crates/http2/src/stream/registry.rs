@@ -85,6 +85,7 @@ impl Streams {
         }
     }
 
+    #[inline]
     pub(crate) fn is_local(&self, id: u32) -> bool {
         id % 2 == self.local_parity
     }
@@ -108,6 +109,7 @@ impl Streams {
         (self.next_local <= MAX_STREAM_ID).then_some(self.next_local)
     }
 
+    #[inline]
     pub(crate) fn lookup(&self, id: u32) -> Lookup {
         if let Some(slot) = self.slot_of(id)
             && let Some(entry) = self.slots.get(slot as usize)
@@ -127,6 +129,7 @@ impl Streams {
     }
 
     /// Adds a stream whose id is above all others of its side.
+    #[inline]
     pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
         let id = stream.id;
         if self.is_local(id) {
@@ -157,22 +160,26 @@ impl Streams {
         self.last_remote = self.last_remote.max(id);
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: StreamKey) -> Option<&Stream> {
         let entry = self.slots.get(key.slot())?;
         if entry.generation == key.generation { entry.stream.as_ref() } else { None }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
         let entry = self.slots.get_mut(key.slot())?;
         if entry.generation == key.generation { entry.stream.as_mut() } else { None }
     }
 
     /// The stream, unless only its handler still holds it.
+    #[inline]
     pub(crate) fn live_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
         self.get_mut(key).filter(|stream| stream.tenure == Tenure::Live)
     }
 
     /// Remembers why an id is closed.
+    #[inline]
     pub(crate) fn remember(&mut self, id: u32, why: ClosedBy) {
         if why == ClosedBy::End {
             if self.ends.len() >= ENDS_REMEMBERED {
@@ -188,6 +195,7 @@ impl Streams {
     }
 
     /// Takes a stream out; its key is stale from here on.
+    #[inline]
     pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
         let entry = self.slots.get_mut(key.slot())?;
         if entry.generation != key.generation {
@@ -217,6 +225,7 @@ impl Streams {
         })
     }
 
+    #[inline]
     fn slot_of(&self, id: u32) -> Option<u32> {
         let at = self.position(id)?;
         let slot = *self.ring.get(at)?;
@@ -226,6 +235,7 @@ impl Streams {
         if self.stragglers.is_empty() { None } else { self.stragglers.get(&id).copied() }
     }
 
+    #[inline]
     fn position(&self, id: u32) -> Option<usize> {
         let mask = self.ring.len().checked_sub(1)?;
         Some((id >> 1) as usize & mask)
