@@ -45,7 +45,7 @@ fn router(living: &Living) -> Router {
             let life = unary.one();
             async move {
                 let _life = life;
-                if request.get_ref().len() % 2 == 0 {
+                if request.get_ref().len().is_multiple_of(2) {
                     tokio::time::sleep(Duration::from_micros(300)).await;
                 }
                 Ok(Response::new(request.into_inner()))
