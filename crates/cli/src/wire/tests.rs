@@ -133,7 +133,7 @@ fn the_beginning_of_a_connection() {
        HEADER_TABLE_SIZE = 4,096        octets of HPACK table you may use
        ENABLE_PUSH = 0                  push me nothing
        INITIAL_WINDOW_SIZE = 65,536     octets of DATA you may send on a stream
-       MAX_FRAME_SIZE = 65,536          octets of payload in a frame I read
+       MAX_FRAME_SIZE = 16,384          octets of payload in a frame I read
        MAX_HEADER_LIST_SIZE = 16,384    octets of a header section I accept
   -> WINDOW_UPDATE  connection                                               4 B
        +983,041 octets of DATA allowed on all streams together
@@ -141,7 +141,7 @@ fn the_beginning_of_a_connection() {
        HEADER_TABLE_SIZE = 4,096        octets of HPACK table you may use
        MAX_CONCURRENT_STREAMS = 1,000   streams you may have open at once
        INITIAL_WINDOW_SIZE = 65,536     octets of DATA you may send on a stream
-       MAX_FRAME_SIZE = 65,536          octets of payload in a frame I read
+       MAX_FRAME_SIZE = 16,384          octets of payload in a frame I read
        MAX_HEADER_LIST_SIZE = 16,384    octets of a header section I accept
   -> SETTINGS       connection  ACK                                          0 B
        the other side's SETTINGS are in force

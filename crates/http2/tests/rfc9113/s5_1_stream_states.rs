@@ -107,7 +107,7 @@ fn frames_in_flight_after_our_reset_are_ignored_and_credited() {
     peer.expect(rst_stream(1, ErrorCode::CANCEL));
     peer.credit(0);
     for _ in 0..40 {
-        peer.send(data(1, &[0; 16_384]).padded(10));
+        peer.send(data(1, &[0; 16_000]).padded(10));
     }
     peer.send(headers(1).field("grpc-status", "0").end_stream());
     peer.send(window_update(1, 1));

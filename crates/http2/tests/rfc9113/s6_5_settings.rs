@@ -169,7 +169,11 @@ fn the_peers_header_list_limit_is_obeyed() {
 /// §6.5.3, §6.9.2: until the peer acknowledged a smaller initial window it may use the old one of 65,535 octets.
 #[test]
 fn a_smaller_window_of_ours_counts_from_the_acknowledgement() {
-    let mut peer = Peer::of_silent_server(Config { stream_window_octets: 1000, ..Config::default() });
+    let mut peer = Peer::of_silent_server(Config {
+        stream_window_octets: 1000,
+        max_frame_size: 30_000,
+        ..Config::default()
+    });
     peer.app.keeps_data = true;
     peer.send_octets(PREFACE);
     peer.send(settings(&[]));

@@ -155,7 +155,8 @@ fn windows_do_not_overflow() {
 /// §6.9.1: what comes without credit is FLOW_CONTROL_ERROR: on the stream, or on the connection.
 #[test]
 fn data_beyond_our_windows_is_an_error() {
-    let mut peer = Peer::of_server(Config { stream_window_octets: 20_000, ..Config::default() });
+    let mut peer =
+        Peer::of_server(Config { stream_window_octets: 20_000, max_frame_size: 20_000, ..Config::default() });
     peer.app.keeps_data = true;
     peer.send(headers(1).request());
     peer.send(data(1, &[0; 20_000]));
@@ -204,7 +205,8 @@ fn unread_streams_never_stop_another() {
 /// Stream credit goes back when the program has consumed what came, in steps of a quarter of the window.
 #[test]
 fn stream_credit_comes_back_on_consumption() {
-    let mut peer = Peer::of_server(Config { stream_window_octets: 40_000, ..Config::default() });
+    let mut peer =
+        Peer::of_server(Config { stream_window_octets: 40_000, max_frame_size: 40_000, ..Config::default() });
     peer.app.keeps_data = true;
     peer.send(headers(1).request());
     peer.send(data(1, &[0; 40_000]));
