@@ -2,7 +2,7 @@
 //! asks for.
 //!
 //! A case that cancels cannot ask the dropped call for its status: nobody is left to be told. It looks at the wire
-//! instead ([`Wire`]), where RST_STREAM(CANCEL) must go out.
+//! instead (`Wire`), where RST_STREAM(CANCEL) must go out.
 
 mod cancel;
 mod expect;
