@@ -170,7 +170,12 @@ fn data_beyond_our_windows_is_an_error() {
     assert_eq!(peer.app.body(1).len(), 20_000, "the octet too many was not delivered");
     peer.expect_alive();
     // Streams can have more than the connection.
-    let config = Config { connection_window_octets: 0, stream_window_octets: 1 << 20, ..Config::default() };
+    let config = Config {
+        connection_window_octets: 0,
+        stream_window_octets: 1 << 20,
+        max_frame_size: 1 << 16,
+        ..Config::default()
+    };
     let mut peer = Peer::of_server(config);
     let now = peer.now();
     let octets: Vec<u8> = [headers(1).request(), data(1, &[0; 40_000]), data(1, &[0; 40_000])]
