@@ -64,14 +64,36 @@ async fn a_message_larger_than_the_window_comes_through_to_a_reader_that_waits()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_waits_already_gets_a_large_message_as_well() {
+    let (grpc, mut peer) = connected().await;
+    let opened = listen(&grpc);
+    let (id, ..) = peer.request().await;
+    peer.headers(id, &OK_HEAD, false).await;
+    let mut stream = opened.await.unwrap().unwrap().into_inner();
+    let reading = tokio::spawn(async move { stream.message().await.map(|m| (m, stream)) });
+    assert_eq!(credit(&mut peer, id).await, 0, "nothing has begun");
+    let wire = framed(&vec![7; 500_000]);
+    peer.data(id, &wire[..16_000], false).await;
+    let given = credit(&mut peer, id).await as usize;
+    assert!(given + 65_536 >= wire.len(), "{given}");
+    for piece in wire[16_000..].chunks(16_000) {
+        peer.data(id, piece, false).await;
+    }
+    assert_eq!(reading.await.unwrap().unwrap().0.unwrap().len(), 500_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_large_unary_response_needs_no_reader() {
     let (grpc, mut peer) = connected().await;
     let answer = call(&grpc, b"");
     let (id, ..) = peer.request().await;
     peer.headers(id, &OK_HEAD, false).await;
     let wire = framed(&vec![7; 3_000_000]);
-    let mut window = 65_536usize;
-    let mut rest = &wire[..];
+    peer.data(id, &wire[..16_384], false).await;
+    let first = credit(&mut peer, id).await as usize;
+    assert!(first > 2_900_000, "the rest is asked for as a whole: {first}");
+    let mut window = 65_536 - 16_384 + first;
+    let mut rest = &wire[16_384..];
     while !rest.is_empty() {
         if window == 0 {
             let given = credit(&mut peer, id).await as usize;

@@ -1,5 +1,13 @@
 //! Our client: against a server played by hand, frame by frame, in memory and in virtual time; and against our server.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in shared code, too"
+)]
+
 mod both_sides;
 mod cancelling;
 mod connecting;

@@ -66,6 +66,36 @@ async fn calls_leave_the_queue_in_the_order_they_came() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_overtakes_the_queue_when_a_stream_is_given_up() {
+    let (grpc, mut peer) = connected_with(|endpoint| endpoint, &[(MAX_CONCURRENT_STREAMS, 1)]).await;
+    let unary = |message: &'static [u8]| {
+        let message = Request::new(bytes::Bytes::from_static(message));
+        Box::pin(grpc.unary(message, PATH, clearway::codec::BytesCodec))
+    };
+    let (mut running, mut late) = (unary(b"running"), unary(b"late"));
+    poll_once(running.as_mut()).await;
+    let (id, ..) = peer.request().await;
+    let early = call(&grpc, b"early");
+    peer.expect_silence().await;
+    // Both reach the connection in one batch.
+    drop(running);
+    poll_once(late.as_mut()).await;
+    assert_eq!(peer.next().await, Frame::Reset { id, code: ErrorCode::CANCEL });
+    let (id, _, body) = peer.request().await;
+    assert_eq!(&body[5..], b"early");
+    peer.answer(id, b"").await;
+    assert!(early.await.unwrap().is_ok());
+}
+
+async fn poll_once<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) {
+    std::future::poll_fn(|cx| {
+        assert!(future.as_mut().poll(cx).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_raised_limit_lets_waiting_calls_go() {
     let (grpc, mut peer) = connected_with(|endpoint| endpoint, &[(MAX_CONCURRENT_STREAMS, 0)]).await;
     let answer = call(&grpc, b"");

@@ -255,7 +255,7 @@ async fn a_header_section_above_our_limit_is_resource_exhausted() {
     let (grpc, mut peer) = connected().await;
     let answer = call(&grpc, b"");
     let (id, ..) = peer.request().await;
-    peer.headers(id, &[OK_HEAD[0], OK_HEAD[1], ("x", &"v".repeat(20_000))], false).await;
+    peer.headers(id, &[OK_HEAD[0], OK_HEAD[1], ("x", &"a".repeat(20_000))], false).await;
     let status = answer.await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("header_list_octets"), "{status}");
