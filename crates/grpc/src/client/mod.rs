@@ -9,6 +9,22 @@
 //! the peer refused unseen is sent once more (gRFC A6). Dropping a call's future, or its [`Streaming`](crate::Streaming),
 //! cancels it.
 //!
+//! ```no_run
+//! use bytes::Bytes;
+//! use clearway::Request;
+//! use clearway::client::{Grpc, MethodPath};
+//! use clearway::codec::BytesCodec;
+//! use clearway::transport::Endpoint;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! const ECHO: MethodPath = MethodPath::from_static("/demo.Echo/Echo");
+//! let grpc = Grpc::new(Endpoint::from_static("http://127.0.0.1:50051").connect().await?);
+//! let answer = grpc.unary(Request::new(Bytes::from_static(b"hello")), ECHO, BytesCodec).await?;
+//! println!("{:?}", answer.into_inner());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Left out so far: TLS, retries by policy, wait-for-ready, interceptors, compression, keepalive.
 
 mod background;

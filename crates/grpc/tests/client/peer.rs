@@ -139,7 +139,9 @@ pub(crate) struct Peer {
 impl Arrivals {
     /// The next connection, before a word was said.
     pub(crate) async fn raw(&mut self) -> DuplexStream {
-        self.0.recv().await.expect("the endpoint is gone")
+        let patience = std::time::Duration::from_secs(24 * 3600);
+        let next = tokio::time::timeout(patience, self.0.recv()).await;
+        next.expect("nobody connects any more").expect("the endpoint is gone")
     }
 
     /// The next connection, after the handshake.
