@@ -16,25 +16,26 @@ struct GoProgram {
     /// What it is called in target/peers/bin.
     name: &'static str,
     package: &'static str,
-    version: &'static str,
+    /// In order of preference: the proxy does not have every commit.
+    versions: &'static [&'static str],
 }
 
 const GO_PROGRAMS: &[GoProgram] = &[
     GoProgram {
         name: "h2spec",
         package: "github.com/summerwind/h2spec/cmd/h2spec",
-        // Its module path lacks /v2, so that no tag of the last five years can be named.
-        version: "af83a65f0b6273ef38bf778d400d98892e7653d8",
+        // Its module path lacks /v2, so that of the later tags none can be named, and of its last commit only the hash.
+        versions: &["af83a65f0b6273ef38bf778d400d98892e7653d8", "v2.2.1+incompatible"],
     },
     GoProgram {
         name: "go-interop-client",
         package: "google.golang.org/grpc/interop/client",
-        version: "v1.83.1",
+        versions: &["v1.83.1"],
     },
     GoProgram {
         name: "go-interop-server",
         package: "google.golang.org/grpc/interop/server",
-        version: "v1.83.1",
+        versions: &["v1.83.1"],
     },
 ];
 
@@ -114,10 +115,10 @@ fn is_root() -> bool {
 }
 
 fn go(workspace: &Workspace, program: &GoProgram) -> Got {
-    let stamp = format!("{}@{}", program.package, program.version);
     let marker = workspace.peers.join(format!("{}.version", program.name));
     let installed = workspace.peers_bin().join(program.name);
-    if installed.is_file() && is_stamped(&marker, &stamp) {
+    let stamps = || program.versions.iter().map(|version| format!("{}@{version}", program.package));
+    if installed.is_file() && stamps().any(|stamp| is_stamped(&marker, &stamp)) {
         return Ok("there");
     }
     if workspace.peer("go").is_none() {
@@ -127,16 +128,20 @@ fn go(workspace: &Workspace, program: &GoProgram) -> Got {
     let staging = workspace.peers.join("staging").join(program.name);
     let staged = staging.join(Path::new(program.package).file_name().unwrap_or_default());
     fs::create_dir_all(&staging).map_err(|error| error.to_string())?;
-    let mut command = Command::new("go");
-    command.args(["install", &stamp]).env("GOBIN", &staging).current_dir(&staging);
-    match quietly(&mut command) {
-        Ok(()) => {}
-        Err(_) if workspace.peer(program.name).is_some() => return Ok("on PATH, of unknown version"),
-        Err(error) => return Err(error),
+    let mut failure = String::new();
+    for stamp in stamps() {
+        let mut command = Command::new("go");
+        command.args(["install", &stamp]).env("GOBIN", &staging).current_dir(&staging);
+        match quietly(&mut command) {
+            Ok(()) => {
+                fs::rename(&staged, &installed).map_err(|error| format!("{}: {error}", staged.display()))?;
+                fs::write(&marker, stamp).map_err(|error| error.to_string())?;
+                return Ok("built");
+            }
+            Err(error) => failure = error,
+        }
     }
-    fs::rename(&staged, &installed).map_err(|error| format!("{}: {error}", staged.display()))?;
-    fs::write(&marker, stamp).map_err(|error| error.to_string())?;
-    Ok("built")
+    if workspace.peer(program.name).is_some() { Ok("on PATH, of unknown version") } else { Err(failure) }
 }
 
 fn python(workspace: &Workspace) -> Got {

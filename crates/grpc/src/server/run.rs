@@ -16,10 +16,10 @@ use super::ops::{DoneGuard, Outcome};
 use super::respond;
 use super::streaming::{Input, Sink, StreamingMethod};
 use super::unary::{Around, UnaryCall, UnaryMethod};
+use crate::Request;
 use crate::codec::DecodeBuf;
 use crate::gate::SendGate;
 use crate::inbound::{Inbound, Reader, WakeAt};
-use crate::Request;
 
 impl ServerConnection {
     /// A method that takes a stream is started at once, with the stream still to come.
