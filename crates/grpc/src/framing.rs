@@ -7,6 +7,7 @@
 //! buffer of a message in assembly grows with the octets that arrived.
 
 use bytes::{BufMut as _, Bytes};
+use clearway_http2::Config;
 
 use crate::Status;
 use crate::codec::{DecodeBuf, Encoder};
@@ -16,8 +17,19 @@ pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
     matches!(content_type.strip_prefix(b"application/grpc"), Some([] | [b'+' | b';', ..]))
 }
 
+/// A configuration under which messages can flow: a stream window smaller than a prefix would let none begin, so it is at
+/// least [`MIN_STREAM_WINDOW`].
+pub(crate) fn config_for_messages(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.stream_window_octets = config.stream_window_octets.max(MIN_STREAM_WINDOW);
+    config
+}
+
 /// Octets of the prefix.
 pub(crate) const PREFIX: usize = 5;
+
+/// The smallest stream window that is announced.
+pub(crate) const MIN_STREAM_WINDOW: u32 = 1024;
 
 /// What a buffer for a message starts with at most, whatever the prefix promises.
 const FIRST_CAPACITY: usize = 64 * 1024;

@@ -2,13 +2,13 @@
 //!
 //! Left out: trying several addresses at once (RFC 8305), and resolvers other than the system's; both belong to the channel.
 
-use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::stream::Stream;
@@ -65,25 +65,23 @@ impl std::error::Error for ConnectError {
 /// # Cancel safety
 /// Dropping the future abandons the attempt.
 pub async fn connect(address: &Address, timeout: Duration) -> Result<Stream, ConnectError> {
-    let phase = Cell::new(ConnectPhase::Tcp);
-    let attempt = async {
-        match address {
-            Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-            Address::Tcp(address) => TcpStream::connect(address).await.and_then(prepared),
-            Address::Host { host, port } => {
-                phase.set(ConnectPhase::Resolve);
-                let addresses = tokio::net::lookup_host((host.as_str(), *port)).await?;
-                phase.set(ConnectPhase::Tcp);
-                first_of(addresses).await
-            }
+    // A time too far away for the clock is none.
+    let deadline = Instant::now().checked_add(timeout);
+    let fail = |phase| move |source| ConnectError { phase, address: address.clone(), source };
+    match address {
+        Address::Unix(path) => within(deadline, UnixStream::connect(path)).await.map(Stream::Unix),
+        Address::Tcp(address) => within(deadline, TcpStream::connect(address)).await.and_then(prepared),
+        Address::Host { host, port } => {
+            let lookup = within(deadline, tokio::net::lookup_host((host.as_str(), *port))).await;
+            within(deadline, first_of(lookup.map_err(fail(ConnectPhase::Resolve))?)).await
         }
-    };
-    let result = tokio::time::timeout(timeout, attempt).await;
-    result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| ConnectError {
-        phase: phase.get(),
-        address: address.clone(),
-        source,
-    })
+    }
+    .map_err(fail(ConnectPhase::Tcp))
+}
+
+async fn within<T>(deadline: Option<Instant>, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let Some(deadline) = deadline else { return step.await };
+    tokio::time::timeout_at(deadline, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// The first address that answers, one after the other.

@@ -251,3 +251,11 @@ async fn a_reset_connection_is_an_io_error() {
     let (closed, _) = server.closed().await;
     assert!(matches!(closed.reason, CloseReason::Io(_)), "{closed}");
 }
+
+/// A connector runs connects on tasks of its own.
+#[test]
+fn connecting_can_be_spawned() {
+    const fn is_send<T: Send>(_: &T) {}
+    let address = "127.0.0.1:1".parse().unwrap();
+    is_send(&clearway_transport::connect(&address, std::time::Duration::ZERO));
+}

@@ -23,6 +23,7 @@ use super::endpoint::{Dialed, Endpoint};
 use super::start::unsent;
 use crate::balance::{Connectivity, Next, PickFirst, Policy, Reaction};
 use crate::cause::TransportEvent;
+use crate::framing::config_for_messages;
 use crate::{Code, Status};
 
 /// After so many connections in a row that ended without one response, the back-off applies although each of them was
@@ -238,7 +239,7 @@ impl Background {
         self.next_id = self.next_id.wrapping_add(1);
         let (clock, peer) = (Clock::start(), dialed.peer());
         let ops: Ops = Arc::new(OpQueue::default());
-        let mut connection = Connection::client(self.endpoint.http2.clone(), clock.now());
+        let mut connection = Connection::client(config_for_messages(&self.endpoint.http2), clock.now());
         if let Some(observe) = &self.endpoint.observe {
             connection.observe(observe(&peer));
         }

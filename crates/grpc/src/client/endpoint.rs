@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clearway_http2::{Config, Observer};
 use clearway_transport::{Address, ConnectError, ConnectPhase, DriverConfig, PeerAddr, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
 use super::channel::Channel;
 use crate::Error;
@@ -312,32 +311,16 @@ impl Endpoint {
 
     /// Connects to an address the resolver gave.
     pub(super) async fn dial(&self, address: &Address) -> Result<Dialed, ConnectError> {
-        let dialed = async {
-            match (&self.connector, address) {
-                (Some(connector), _) => connector().await,
-                (None, Address::Tcp(address)) => dialed(TcpStream::connect(address).await?),
-                (None, Address::Host { host, port }) => {
-                    dialed(TcpStream::connect((host.as_str(), *port)).await?)
-                }
-                (None, Address::Unix(path)) => {
-                    Ok(Dialed::Stream(Stream::Unix(UnixStream::connect(path).await?)))
-                }
-            }
+        let Some(connector) = &self.connector else {
+            return clearway_transport::connect(address, self.connect_timeout).await.map(Dialed::Stream);
         };
-        let timed = tokio::time::timeout(self.connect_timeout, dialed).await;
-        let phase = ConnectPhase::Tcp;
+        let timed = tokio::time::timeout(self.connect_timeout, connector()).await;
         timed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| ConnectError {
-            phase,
+            phase: ConnectPhase::Tcp,
             address: address.clone(),
             source,
         })
     }
-}
-
-fn dialed(tcp: TcpStream) -> io::Result<Dialed> {
-    // Calls are written in batches of our own making; Nagle would only delay them.
-    tcp.set_nodelay(true)?;
-    Ok(Dialed::Stream(Stream::Tcp(tcp)))
 }
 
 impl fmt::Display for Endpoint {

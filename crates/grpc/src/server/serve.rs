@@ -20,6 +20,7 @@ use super::ops::ServerOp;
 use super::{NamedService, Service};
 use crate::Error;
 use crate::client::Channel;
+use crate::framing::config_for_messages;
 
 type ObserverFactory = Arc<dyn Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync>;
 
@@ -64,7 +65,8 @@ impl Server {
 
     /// How many octets a client may send on one stream before its handler reads.
     ///
-    /// Default: [`clearway_http2::config::defaults::STREAM_WINDOW`]. See [`Config::stream_window_octets`].
+    /// Default: [`clearway_http2::config::defaults::STREAM_WINDOW`]; smaller values than 1,024 are raised to it. See
+    /// [`Config::stream_window_octets`].
     #[must_use]
     pub fn initial_stream_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
         if let Some(octets) = octets.into() {
@@ -277,7 +279,7 @@ impl Connections {
         let clock = Clock::start();
         let ops = Arc::new(OpQueue::default());
         self.queues.push(Arc::downgrade(&ops));
-        let mut connection = Connection::server(self.server.http2.clone(), clock.now());
+        let mut connection = Connection::server(config_for_messages(&self.server.http2), clock.now());
         if let Some(make) = &self.server.observe {
             connection.observe(make(&peer));
         }
