@@ -257,5 +257,5 @@ async fn a_reset_connection_is_an_io_error() {
 fn connecting_can_be_spawned() {
     const fn is_send<T: Send>(_: &T) {}
     let address = "127.0.0.1:1".parse().unwrap();
-    is_send(&clearway_transport::connect(&address, std::time::Duration::ZERO));
+    is_send(&connect(&address, Duration::ZERO));
 }
