@@ -1,9 +1,11 @@
 //! The calls of one connection, in a table beside the engine's streams.
 //!
-//! Invariant: a call is in the table from its request's head until its handler has ended, or until the answer to it was
-//! given and no handler runs. Calls whose answer went out while their handler still runs are counted apart
-//! ([`Calls::zombies`]), so that resetting calls cannot start more handlers than there may be streams (CVE-2023-44487).
+//! Invariants: a call is in the table from its request's head until it is over on the wire. Handlers that run on after
+//! that are counted apart ([`Calls::zombies`]). So that resetting calls cannot start more handlers than there may be
+//! streams (CVE-2023-44487), a call that comes while they take up room is parked: its request is taken in, and its handler
+//! starts when another has ended. Calls that are parked are exactly those in the queue.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use crate::Request;
 use crate::deadline::Ticket;
 use crate::framing::Assembler;
 use crate::gate::SendGate;
-use crate::inbound::Inbound;
+use crate::inbound::{Inbound, Reader};
 
 /// Where the messages of a request go.
 pub(super) enum Intake {
@@ -33,8 +35,16 @@ pub(super) enum Said {
     Nothing,
     /// The head of the response.
     Head,
-    /// The stream is over on the wire; only the handler is left.
-    All,
+}
+
+/// What the handler of a parked call will be started with.
+pub(super) enum Parked {
+    /// The one message of its request, which is not whole yet.
+    Collecting,
+    /// The one message of its request.
+    Whole(Bytes),
+    /// The stream of its request.
+    Stream { route: RouteId, head: Request<()>, reader: Reader },
 }
 
 /// One call.
@@ -47,6 +57,8 @@ pub(super) struct Call {
     /// The engine was asked for the credit of the message in assembly.
     pub(super) expecting: bool,
     pub(super) said: Said,
+    /// There while the handler must not start.
+    pub(super) parked: Option<Parked>,
     pub(super) task: Option<AbortHandle>,
     pub(super) gate: Option<Arc<SendGate>>,
     pub(super) deadline: Option<Ticket>,
@@ -57,11 +69,16 @@ pub(super) struct Call {
 pub(super) struct Calls {
     slots: Vec<Option<Call>>,
     zombies: Vec<StreamKey>,
+    /// Oldest first.
+    parked: VecDeque<StreamKey>,
 }
 
 impl Calls {
     pub(super) fn insert(&mut self, call: Call) {
         let slot = call.stream.slot();
+        if call.parked.is_some() {
+            self.parked.push_back(call.stream);
+        }
         if slot >= self.slots.len() {
             self.slots.resize_with(slot.saturating_add(1), || None);
         }
@@ -76,7 +93,24 @@ impl Calls {
 
     pub(super) fn remove(&mut self, stream: StreamKey) -> Option<Call> {
         self.get(stream)?;
-        self.slots.get_mut(stream.slot())?.take()
+        let call = self.slots.get_mut(stream.slot())?.take()?;
+        if call.parked.is_some() {
+            // The newest are given up first, by those who reset what they just sent.
+            let at = self.parked.iter().rposition(|parked| *parked == stream);
+            at.and_then(|at| self.parked.remove(at));
+        }
+        Some(call)
+    }
+
+    /// Calls whose handlers must not start yet.
+    pub(super) fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Lets the oldest parked call go on.
+    pub(super) fn unpark(&mut self) -> Option<(StreamKey, Parked)> {
+        let stream = self.parked.pop_front()?;
+        Some((stream, self.get(stream)?.parked.take()?))
     }
 
     /// The handler of a call that was answered still runs.

@@ -15,11 +15,12 @@ use clearway_http2::{
 use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
 
 use super::admit::{self, Admitted, Refusal};
-use super::call::{Call, Calls, Intake, Said};
+use super::call::{Call, Calls, Intake, Parked, Said};
 use super::methods::{Method, Routes};
 use super::ops::ServerOp;
 use super::respond;
 use crate::cause::{ConnectionInfo, Processed, TransportCause, TransportEvent};
+use crate::codec::DecodeBuf;
 use crate::deadline::Deadlines;
 use crate::framing::Assembler;
 use crate::inbound::StreamOps;
@@ -81,6 +82,7 @@ impl ServerConnection {
         let head = Request::received(metadata, (), context);
         let route_entry = self.shared.routes.get(route);
         let limit = route_entry.map_or(0, |route| route.decode_limit);
+        let parked = (self.handlers(tx) > self.room()).then_some(Parked::Collecting);
         let takes_stream = route_entry.is_some_and(|route| matches!(route.method, Method::TakesMany(_)));
         self.calls.insert(Call {
             stream,
@@ -89,6 +91,7 @@ impl ServerConnection {
             held: 0,
             expecting: false,
             said: Said::Nothing,
+            parked,
             task: None,
             gate: None,
             deadline: due.map(|due| self.deadlines.insert(due, stream)),
@@ -98,6 +101,32 @@ impl ServerConnection {
         }
         if end_stream {
             self.request_ended(tx, stream);
+        }
+    }
+
+    /// How many handlers may run at once.
+    fn room(&self) -> usize {
+        self.shared.max_concurrent_streams as usize
+    }
+
+    /// Handlers that run, or could: one for each stream that is not parked, and those of calls that are over.
+    fn handlers(&self, tx: &Tx) -> usize {
+        tx.stream_count().saturating_sub(self.calls.parked()).saturating_add(self.calls.zombies())
+    }
+
+    /// Starts parked calls for which there is room now.
+    fn resume(&mut self, tx: &mut Tx) {
+        while self.calls.parked() > 0 && self.handlers(tx) < self.room() {
+            match self.calls.unpark() {
+                Some((stream, Parked::Whole(message))) => {
+                    self.dispatch(tx, stream, DecodeBuf::owned(message));
+                }
+                Some((stream, Parked::Stream { route, head, reader })) => {
+                    self.start_reading(tx, stream, route, head, reader);
+                }
+                // Its handler starts when its message is whole.
+                Some((_, Parked::Collecting)) | None => {}
+            }
         }
     }
 
@@ -125,7 +154,6 @@ impl ServerConnection {
             // Behind messages that the client does not read the trailers would wait for ever.
             Said::Head if tx.backlog_octets(stream) > 0 => tx.reset(stream, ErrorCode::CANCEL),
             Said::Head => respond::trailers(tx, stream, status),
-            Said::All => tx.free(stream),
         }
     }
 
@@ -154,12 +182,6 @@ impl Handler for ServerConnection {
     }
 
     fn on_request(&mut self, tx: &mut Tx, stream: StreamKey, head: &RequestHead<'_>, end_stream: bool) {
-        if tx.stream_count().saturating_add(self.calls.zombies())
-            > self.shared.max_concurrent_streams as usize
-        {
-            // Handlers of calls that are over count until they have ended.
-            return tx.reset(stream, ErrorCode::REFUSED_STREAM);
-        }
         match admit::admit(&self.shared.routes, head) {
             Ok(admitted) => self.begin(tx, stream, admitted, end_stream),
             Err(refusal) => respond::refuse(tx, stream, &refusal),
@@ -172,6 +194,7 @@ impl Handler for ServerConnection {
             Some(Intake::Many(_)) => self.feed(tx, stream, data.as_slice(), end_stream),
             Some(Intake::Over) | None => tx.release(stream, data.as_slice().len()),
         }
+        self.resume(tx);
     }
 
     fn on_trailers(&mut self, tx: &mut Tx, stream: StreamKey, _: &FieldSection) {
@@ -183,14 +206,14 @@ impl Handler for ServerConnection {
         let event = TransportEvent::reset(reset);
         let code = if reset.violation.is_some() { Code::Internal } else { Code::Cancelled };
         let status = Status::from_transport(code, self.cause(event, tx.now()));
-        let Some(mut call) = self.forget(stream) else { return SlotFate::Free };
-        self.stop(&call, &status);
-        if call.task.is_none() {
-            return SlotFate::Free;
+        if let Some(call) = self.forget(stream) {
+            self.stop(&call, &status);
+            if call.task.is_some() {
+                self.calls.bury(stream);
+            }
         }
-        (call.said, call.intake, call.deadline) = (Said::All, Intake::Over, None);
-        self.calls.insert(call);
-        SlotFate::HeldByApplication
+        // If its handler still runs, that counts as one, and what is parked goes on when it has ended.
+        SlotFate::Free
     }
 
     fn on_oversize_request(&mut self, tx: &mut Tx, stream: StreamKey, octets: usize) {
@@ -234,7 +257,10 @@ impl Application for ServerConnection {
                 let waker = call.gate.as_ref().and_then(|gate| gate.applied(octets, backlogged));
                 self.wakes.extend(waker);
             }
-            ServerOp::Done { stream, outcome } => self.done(tx, stream, outcome),
+            ServerOp::Done { stream, outcome } => {
+                self.done(tx, stream, outcome);
+                self.resume(tx);
+            }
             ServerOp::Release { stream, octets } => tx.release(stream, octets),
             ServerOp::Want { stream } => {
                 if let Some(call) = self.calls.get(stream) {
@@ -272,6 +298,7 @@ impl Application for ServerConnection {
                 &Status::deadline_exceeded("the deadline passed before the handler was done"),
             );
         }
+        self.resume(tx);
     }
 
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ServerOp>) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clearway_http2::{ErrorCode, RouteId, StreamKey, Tx};
 
-use super::call::{Intake, Said};
+use super::call::{Intake, Parked, Said};
 use super::connection::ServerConnection;
 use super::contain::{Contained, contain};
 use super::methods::Method;
@@ -24,15 +24,29 @@ use crate::inbound::{Inbound, Reader, WakeAt};
 impl ServerConnection {
     /// A method that takes a stream is started at once, with the stream still to come.
     pub(super) fn open_stream_of_requests(&mut self, tx: &mut Tx, stream: StreamKey, route: RouteId) {
-        let shared = Arc::clone(&self.shared);
-        let Some(Method::TakesMany(method)) = shared.routes.get(route).map(|route| &route.method) else {
-            return;
-        };
         let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, self.stream_ops()));
         let Some(call) = self.calls.get(stream) else { return };
         let intake = core::mem::replace(&mut call.intake, Intake::Many(Arc::clone(&inbound)));
-        if let Intake::One { head, .. } = intake {
-            self.start_streaming(tx, stream, &**method, head, Input::Many(Reader::new(inbound)));
+        let Intake::One { head, .. } = intake else { return };
+        let reader = Reader::new(inbound);
+        match &mut call.parked {
+            Some(parked) => *parked = Parked::Stream { route, head, reader },
+            None => self.start_reading(tx, stream, route, head, reader),
+        }
+    }
+
+    /// Starts the handler of a method that takes a stream.
+    pub(super) fn start_reading(
+        &mut self,
+        tx: &mut Tx,
+        stream: StreamKey,
+        route: RouteId,
+        head: Request<()>,
+        reader: Reader,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        if let Some(Method::TakesMany(method)) = shared.routes.get(route).map(|route| &route.method) {
+            self.start_streaming(tx, stream, &**method, head, Input::Many(reader));
         }
     }
 
@@ -40,6 +54,10 @@ impl ServerConnection {
     pub(super) fn dispatch(&mut self, tx: &mut Tx, stream: StreamKey, message: DecodeBuf<'_>) {
         let shared = Arc::clone(&self.shared);
         let Some(call) = self.calls.get(stream) else { return };
+        if let Some(parked) = &mut call.parked {
+            *parked = Parked::Whole(message.into_bytes());
+            return;
+        }
         let held = core::mem::take(&mut call.held);
         let expecting = core::mem::take(&mut call.expecting);
         let Intake::One { route, head, .. } = core::mem::replace(&mut call.intake, Intake::Over) else {
@@ -145,8 +163,6 @@ impl ServerConnection {
         self.calls.unbury(stream);
         let Some(call) = self.forget(stream) else { return };
         match (call.said, outcome) {
-            // Nobody listens any more; the slot was kept for the handler's sake.
-            (Said::All, _) => tx.free(stream),
             (Said::Nothing, Outcome::Response { metadata, payload, trailers }) => {
                 match respond::head(tx, stream, &metadata) {
                     Ok(()) => {

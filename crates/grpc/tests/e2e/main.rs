@@ -18,6 +18,7 @@ mod limits;
 mod many_calls;
 mod metadata;
 mod panics;
+mod parked;
 mod raw;
 mod refusals;
 mod shutdown;
@@ -26,6 +27,7 @@ mod trailers;
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -164,7 +166,8 @@ impl Teller {
 
 impl Told {
     async fn next(&mut self) -> String {
-        self.0.recv().await.expect("somebody is left to tell")
+        let told = tokio::time::timeout(Duration::from_secs(30), self.0.recv()).await;
+        told.expect("nothing is told").expect("somebody is left to tell")
     }
 
     /// True if nothing was told that was not listened to.

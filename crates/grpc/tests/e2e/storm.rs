@@ -75,7 +75,8 @@ fn router(living: &Living) -> Router {
             let life = chat.one();
             async move { Ok(Response::new(crate::Keeping(request.into_inner(), life))) }
         });
-    Server::builder().add_service(service)
+    // Few enough streams that calls wait for them, and for handlers of calls given up.
+    Server::builder().max_concurrent_streams(40).add_service(service)
 }
 
 /// xorshift64*: small, and good enough to pick sizes and moments.
