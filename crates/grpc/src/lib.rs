@@ -32,12 +32,14 @@ pub mod server;
 pub use clearway_macros::async_trait;
 pub use code::Code;
 pub use error::Error;
+pub use http::Extensions;
 pub use request::{IntoRequest, IntoStreamingRequest, Request, Response};
 pub use status::Status;
 pub use streaming::Streaming;
 
 /// Servers, channels and the addresses they use.
 pub mod transport {
+    pub use crate::Error;
     pub use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
     pub use crate::client::{Channel, Endpoint};
     pub use crate::server::{Router, Server};

@@ -24,7 +24,7 @@ pub struct Status(Box<Inner>);
 #[derive(Clone)]
 struct Inner {
     code: Code,
-    message: Cow<'static, str>,
+    message: String,
     details: Bytes,
     metadata: MetadataMap,
     transport: Option<Arc<TransportCause>>,
@@ -36,7 +36,7 @@ macro_rules! constructors {
         impl Status {
             $($(#[$doc])*
             #[must_use]
-            pub fn $name(message: impl Into<Cow<'static, str>>) -> Self {
+            pub fn $name(message: impl Into<String>) -> Self {
                 Self::new(Code::$code, message)
             })*
         }
@@ -83,7 +83,7 @@ constructors! {
 impl Status {
     /// A status with a code and a message.
     #[must_use]
-    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             code,
             message: message.into(),
@@ -96,13 +96,13 @@ impl Status {
 
     /// A status with details: a serialized `google.rpc.Status`, sent as `grpc-status-details-bin`.
     #[must_use]
-    pub fn with_details(code: Code, message: impl Into<Cow<'static, str>>, details: Bytes) -> Self {
+    pub fn with_details(code: Code, message: impl Into<String>, details: Bytes) -> Self {
         Self::with_details_and_metadata(code, message, details, MetadataMap::new())
     }
 
     /// A status with metadata, which travels in the trailers.
     #[must_use]
-    pub fn with_metadata(code: Code, message: impl Into<Cow<'static, str>>, metadata: MetadataMap) -> Self {
+    pub fn with_metadata(code: Code, message: impl Into<String>, metadata: MetadataMap) -> Self {
         Self::with_details_and_metadata(code, message, Bytes::new(), metadata)
     }
 
@@ -110,7 +110,7 @@ impl Status {
     #[must_use]
     pub fn with_details_and_metadata(
         code: Code,
-        message: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
         details: Bytes,
         metadata: MetadataMap,
     ) -> Self {
@@ -184,11 +184,11 @@ impl Status {
     /// The status in a trailer section, or in the header section of a Trailers-Only response. None if there is no
     /// `grpc-status`.
     pub(crate) fn from_section(section: &FieldSection) -> Option<Self> {
-        let (mut code, mut message, mut details) = (None, Cow::Borrowed(""), Bytes::new());
+        let (mut code, mut message, mut details) = (None, String::new(), Bytes::new());
         for field in section.iter() {
             match field.known {
                 Name::GrpcStatus => code = code.or(Some(Code::from_bytes(field.value))),
-                Name::GrpcMessage => message = percent::decode(field.value).into(),
+                Name::GrpcMessage => message = percent::decode(field.value),
                 // Wire data like any other: what is not base64 is dropped and the status survives.
                 Name::GrpcStatusDetailsBin => {
                     details = crate::metadata::decode_base64(field.value).unwrap_or_default();
@@ -209,7 +209,7 @@ impl Status {
 
     /// The same status with more to read in its message.
     pub(crate) fn and_note(mut self, note: String) -> Self {
-        self.0.message = format!("{}; {note}", self.0.message).into();
+        self.0.message = format!("{}; {note}", self.0.message);
         self
     }
 
@@ -323,6 +323,16 @@ mod tests {
     fn a_status_is_one_pointer() {
         assert_eq!(size_of::<Status>(), size_of::<usize>());
         assert_eq!(size_of::<Result<(), Status>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_message_may_be_any_text_borrowed_or_owned() {
+        let (name, letter) = (String::from("ada"), 'x');
+        let borrowed: &str = &name;
+        assert_eq!(Status::not_found(borrowed).message(), "ada");
+        assert_eq!(Status::not_found(&name).message(), "ada");
+        assert_eq!(Status::new(Code::Internal, String::from_utf8_lossy(b"odd")).message(), "odd");
+        assert_eq!(Status::internal(letter).message(), "x");
     }
 
     #[test]

@@ -47,6 +47,25 @@ impl Stream {
     }
 }
 
+impl From<TcpStream> for Stream {
+    /// TCP_NODELAY is left as it is.
+    fn from(tcp: TcpStream) -> Self {
+        Self::Tcp(tcp)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(unix: UnixStream) -> Self {
+        Self::Unix(unix)
+    }
+}
+
+impl From<DuplexStream> for Stream {
+    fn from(half: DuplexStream) -> Self {
+        Self::InProcess(half)
+    }
+}
+
 macro_rules! each {
     ($self:expr, $stream:ident => $act:expr) => {
         match $self {

@@ -250,20 +250,24 @@ impl Endpoint {
         self
     }
 
-    /// A channel that is connected.
+    /// A channel that is connected. Each call of it makes a channel of its own.
     ///
     /// # Errors
     /// The first attempt failed; the error says at which step. Or the target wants TLS.
     ///
     /// # Cancel safety
     /// Dropping the future closes the channel.
-    pub async fn connect(self) -> Result<Channel, Error> {
-        if let Some(why) = self.refusal() {
-            return Err(Error::config(why));
+    pub fn connect(&self) -> impl Future<Output = Result<Channel, Error>> + Send + use<> {
+        // The future borrows nothing, so that it can be spawned.
+        let endpoint = self.clone();
+        async move {
+            if let Some(why) = endpoint.refusal() {
+                return Err(Error::config(why));
+            }
+            let channel = Channel::spawn(endpoint);
+            channel.ready().await?;
+            Ok(channel)
         }
-        let channel = self.connect_lazy();
-        channel.ready().await?;
-        Ok(channel)
     }
 
     /// A channel that connects when it is first used.
@@ -271,8 +275,8 @@ impl Endpoint {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn connect_lazy(self) -> Channel {
-        Channel::spawn(self)
+    pub fn connect_lazy(&self) -> Channel {
+        Channel::spawn(self.clone())
     }
 
     // What follows is for the channel.

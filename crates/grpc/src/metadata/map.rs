@@ -428,4 +428,15 @@ mod tests {
         assert!(map.get("x").unwrap().to_str().is_err());
         assert_eq!(map.get("x").unwrap().as_bytes(), "caf\u{e9}".as_bytes());
     }
+
+    #[test]
+    fn values_are_compared_with_values_and_text_from_either_side() {
+        let token: MetadataValue<Ascii> = "Bearer t".parse().unwrap();
+        let mut map = MetadataMap::new();
+        map.insert("authorization", token.clone());
+        let got = map.get("authorization").unwrap();
+        let text = String::from("Bearer t");
+        assert!(token == got && got == "Bearer t" && "Bearer t" == *got && *got == text);
+        assert!(token != MetadataValue::from_static("Bearer u") && "Bearer u" != token);
+    }
 }

@@ -234,3 +234,28 @@ impl PartialEq<&str> for MetadataValue<Ascii> {
         self.wire == other.as_bytes()
     }
 }
+
+impl PartialEq<String> for MetadataValue<Ascii> {
+    fn eq(&self, other: &String) -> bool {
+        self.wire == other.as_bytes()
+    }
+}
+
+impl PartialEq<MetadataValue<Ascii>> for str {
+    fn eq(&self, other: &MetadataValue<Ascii>) -> bool {
+        other == self
+    }
+}
+
+impl PartialEq<MetadataValue<Ascii>> for &str {
+    fn eq(&self, other: &MetadataValue<Ascii>) -> bool {
+        other == self
+    }
+}
+
+/// A value beside what [`MetadataMap::get`](super::MetadataMap::get) gives.
+impl<E: Encoding + PartialEq> PartialEq<&Self> for MetadataValue<E> {
+    fn eq(&self, other: &&Self) -> bool {
+        self == *other
+    }
+}

@@ -21,7 +21,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(http: &'static str, code: Code, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+    fn new(http: &'static str, code: Code, message: impl Into<String>) -> Self {
         Self { http, status: Status::new(code, message), lists_encodings: false }
     }
 

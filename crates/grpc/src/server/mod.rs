@@ -15,6 +15,7 @@ mod call;
 mod connection;
 mod contain;
 mod generic;
+mod incoming;
 mod intake;
 mod methods;
 mod ops;

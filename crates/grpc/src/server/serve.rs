@@ -249,7 +249,7 @@ async fn bind(address: &Address) -> Result<Listener, Error> {
 }
 
 /// The connections of a running server.
-struct Connections {
+pub(super) struct Connections {
     server: Server,
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
@@ -259,7 +259,7 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(router: Router) -> Self {
+    pub(super) fn new(router: Router) -> Self {
         let Router { server, routes } = router;
         let shared = Arc::new(Shared {
             routes,
@@ -269,7 +269,7 @@ impl Connections {
         Self { server, shared, tasks: JoinSet::new(), queues: Vec::new(), sweep_at: 64 }
     }
 
-    fn spawn(&mut self, stream: Stream) {
+    pub(super) fn spawn(&mut self, stream: Stream) {
         while self.tasks.try_join_next().is_some() {}
         if self.queues.len() >= self.sweep_at {
             self.queues.retain(|queue| queue.strong_count() > 0);
@@ -291,14 +291,14 @@ impl Connections {
     }
 
     /// Lets every call finish.
-    async fn finish(&mut self) {
+    pub(super) async fn finish(&mut self) {
         for queue in self.queues.drain(..).filter_map(|queue| queue.upgrade()) {
             queue.drain();
         }
         self.join().await;
     }
 
-    async fn join(&mut self) {
+    pub(super) async fn join(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 }

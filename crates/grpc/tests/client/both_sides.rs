@@ -287,6 +287,8 @@ async fn no_call_hangs_however_connections_end() {
         std::future::ready(Ok(ours))
     });
     let channel = endpoint.connect_lazy();
+    // The connector keeps the other end of `connections`.
+    drop(endpoint);
     // Every connection is cut after a while, in the middle of whatever it does.
     let reaper = tokio::spawn(async move {
         let mut cut = 0u32;

@@ -200,3 +200,12 @@ fn bad_targets_are_errors_and_not_panics() {
     assert!(Endpoint::from_static("http://a").user_agent("caf\u{e9}").is_err());
     assert!(Endpoint::from_static("http://a").origin("a/b").is_err());
 }
+
+#[tokio::test]
+async fn an_endpoint_connects_again_and_again_and_the_future_borrows_nothing() {
+    let endpoint = Endpoint::from_static("http://127.0.0.1:1");
+    for _ in 0..2 {
+        let connecting = tokio::spawn(endpoint.connect());
+        assert!(connecting.await.unwrap().unwrap_err().status().is_some());
+    }
+}
