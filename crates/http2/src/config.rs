@@ -10,7 +10,7 @@ pub mod defaults {
 
     /// 64 KiB: one large message in flight per stream before its reader has proven to drain.
     pub const STREAM_WINDOW: u32 = 64 * 1024;
-    /// 1 MiB: connection credit goes back on receipt, so this only has to cover a round trip.
+    /// 1 MiB: connection credit goes back on receipt, so this only has to cover the first round trips.
     pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
     /// 16 KiB: the protocol's own initial value. More saves nine octets in so many, and a peer's one frame delays others
     /// longer.
@@ -29,6 +29,20 @@ pub mod defaults {
     pub const PEER_TIMEOUT: Duration = Duration::from_secs(10);
 }
 
+/// Whether a receive window follows what is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WindowTuning {
+    /// It starts at the configured size and doubles while the peer uses half of it within two round trips: a stream's up to
+    /// 16 MiB, once its reader has drained it and only out of what [`Config::receive_budget_octets`] leaves (a quarter to a
+    /// half of it is kept for messages and for the beginnings of streams); a connection's up to 32 MiB. After each half
+    /// minute of idleness it is halved, down to the configured size. The round trip is measured by SETTINGS and, while
+    /// windows grow, by a PING after DATA was received.
+    #[default]
+    Auto,
+    /// It stays at the configured size.
+    Fixed,
+}
+
 /// Everything that can be set about one connection. `Config::default()` is safe on the open internet.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -42,6 +56,10 @@ pub struct Config {
     /// Default: [`defaults::CONNECTION_WINDOW`]; range: 65,535 to 2^31 - 1, values outside are moved to its ends. Announced by
     /// WINDOW_UPDATE on stream 0 (RFC 9113 §6.9.2).
     pub connection_window_octets: u32,
+    /// Whether stream windows grow from [`Config::stream_window_octets`]. Default: [`WindowTuning::Auto`].
+    pub stream_tuning: WindowTuning,
+    /// Whether the connection's window grows from [`Config::connection_window_octets`]. Default: [`WindowTuning::Auto`].
+    pub connection_tuning: WindowTuning,
     /// The largest frame payload the peer may send, in octets.
     ///
     /// Default: [`defaults::MAX_FRAME_SIZE`]; range: 16,384 to 16,777,215, values outside are moved to its ends.
@@ -71,6 +89,8 @@ impl Default for Config {
         Self {
             stream_window_octets: defaults::STREAM_WINDOW,
             connection_window_octets: defaults::CONNECTION_WINDOW,
+            stream_tuning: WindowTuning::Auto,
+            connection_tuning: WindowTuning::Auto,
             max_frame_size: defaults::MAX_FRAME_SIZE,
             header_table_octets: defaults::HEADER_TABLE,
             encoder_table_octets: defaults::HEADER_TABLE,

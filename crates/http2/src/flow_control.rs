@@ -5,14 +5,18 @@
 //! who may get more than the initial window.
 //!
 //! Invariant of `RecvWindow` on a stream: `open + owed + held = target + reserve`, where `held` is what arrived and was
-//! not released; so what a stream can make us hold never exceeds `target + reserve`.
+//! not released; so what a stream can make us hold never exceeds `target + reserve`. The connection's window is the same
+//! with nothing held. Credit that was announced cannot be taken back, so a window that shrinks turns the difference into
+//! `reserve`, which is paid back before the peer gets new credit. `Connection::check` asserts both.
 //!
-//! Left out: growing windows by measured bandwidth (BDP).
+//! When windows grow is measured in `window_tuning`; what may be given is decided by the budget here. Left out: a budget
+//! over all connections of the process.
 
 use std::collections::VecDeque;
 
 use crate::stream::StreamKey;
 use crate::time::Instant;
+use crate::window_tuning::Usage;
 
 /// The largest window RFC 9113 §6.9.1 allows.
 pub const MAX_WINDOW: u32 = 0x7fff_ffff;
@@ -95,24 +99,103 @@ pub(crate) struct RecvWindow {
     open: Window,
     owed: u32,
     target: u32,
+    /// How much of the target it has grown by.
+    grown: u32,
+    /// Credit beyond the target, granted for a message or left of a larger target, that is not paid back yet.
+    reserve: u32,
+    pub(crate) usage: Usage,
 }
 
 impl RecvWindow {
     /// A window whose peer holds `open` octets of credit now and shall hold `target`.
     pub(crate) fn new(open: u32, target: u32) -> Self {
-        Self { open: Window::new(open), owed: target.saturating_sub(open), target }
+        Self {
+            open: Window::new(open),
+            owed: target.saturating_sub(open),
+            target,
+            grown: 0,
+            reserve: 0,
+            usage: Usage::new(),
+        }
     }
 
     /// Octets arrived. False if the peer had no credit for them.
     #[inline]
     pub(crate) fn received(&mut self, octets: u32) -> bool {
+        self.usage.arrived(octets);
         self.open.take(octets)
     }
 
-    /// Octets were consumed: the peer is owed credit for them.
+    /// Octets were consumed: what the peer had beyond the target is paid back with them, and for the rest it is owed
+    /// credit.
     #[inline]
     pub(crate) fn release(&mut self, octets: u32) {
+        let repaid = octets.min(self.reserve);
+        self.reserve -= repaid;
+        self.owed = self.owed.saturating_add(octets - repaid);
+    }
+
+    /// The peer is to get credit beyond the target, once.
+    pub(crate) fn grant(&mut self, octets: u32) {
+        self.reserve = self.reserve.saturating_add(octets);
         self.owed = self.owed.saturating_add(octets);
+    }
+
+    /// The target grows; the peer is owed the difference.
+    pub(crate) fn grow(&mut self, octets: u32, now: Instant) {
+        self.target = self.target.saturating_add(octets);
+        self.grown = self.grown.saturating_add(octets);
+        self.owed = self.owed.saturating_add(octets);
+        self.usage.restart(now);
+    }
+
+    /// The target shrinks by up to `octets` of what it has grown. What was announced already becomes reserve.
+    pub(crate) fn shrink(&mut self, octets: u32) {
+        let octets = octets.min(self.grown);
+        self.target -= octets;
+        self.grown -= octets;
+        let unannounced = octets.min(self.owed);
+        self.owed -= unannounced;
+        self.reserve = self.reserve.saturating_add(octets - unannounced);
+    }
+
+    /// True if it has grown and was then hardly used for long: [`RecvWindow::shrink_if_idle`] is due.
+    #[inline]
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.grown > 0 && self.usage.is_idle(now)
+    }
+
+    /// Halves what lay idle, once for each half minute, down to what it began with. Credit that was given stays given, so
+    /// there is no use in doing it before octets come again.
+    pub(crate) fn shrink_if_idle(&mut self, now: Instant) {
+        let left = self.target.checked_shr(self.usage.halvings(now)).unwrap_or(0);
+        self.shrink(self.target - left);
+    }
+
+    /// What the peer shall be able to have on its way.
+    #[inline]
+    pub(crate) fn target(&self) -> u32 {
+        self.target
+    }
+
+    /// What it may come to hold beyond the window it began with.
+    #[inline]
+    pub(crate) fn beyond_start(&self) -> u32 {
+        self.reserve.saturating_add(self.grown)
+    }
+
+    /// True if it was granted credit for a message, or has not paid back that of a larger window.
+    pub(crate) fn has_reserve(&self) -> bool {
+        self.reserve > 0
+    }
+
+    /// `open + owed` and `target + reserve`: they differ by what is held.
+    #[cfg(debug_assertions)]
+    pub(crate) fn sums(&self) -> (i64, i64) {
+        (
+            i64::from(self.open.octets()) + i64::from(self.owed),
+            i64::from(self.target) + i64::from(self.reserve),
+        )
     }
 
     /// The credit to announce now, if enough has come together: a quarter of the target, or anything at all when the
@@ -138,6 +221,7 @@ impl RecvWindow {
     }
 
     /// What the peer can send now.
+    #[inline]
     pub(crate) fn open(&self) -> u32 {
         self.open.available()
     }
@@ -175,7 +259,7 @@ pub(crate) struct Grant {
 /// What one stream takes out of the receive budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Share {
-    /// What it may come to hold beyond its initial window, or holds already: `max(reserve, held)`.
+    /// What it may come to hold beyond its initial window, or holds already: `max(reserve + grown, held)`.
     pub(crate) spoken_for: u32,
     /// What it holds.
     pub(crate) held: u32,
@@ -185,6 +269,7 @@ pub(crate) struct Share {
 ///
 /// Two sums that answer two questions. Grants beyond the initial window come out of what is not *spoken for*; with the
 /// budget spent nobody gets more, except the oldest message in assembly, which always gets what it needs to finish.
+/// Windows grow only while no message waits and only out of what is left when a part is kept for messages and beginnings.
 /// What is *held* is memory: past the limit, the oldest message not counted, streams must go. A grant nobody has used
 /// yet is a promise and costs no other stream its life.
 #[derive(Debug)]
@@ -194,11 +279,13 @@ pub(crate) struct ReceiveBudget {
     held: usize,
     /// Messages that asked for more than their window, oldest first.
     assemblies: VecDeque<Assembly>,
+    /// A window grew since the last [`ReceiveBudget::reclaim`].
+    windows_grew: bool,
 }
 
 impl ReceiveBudget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, spoken_for: 0, held: 0, assemblies: VecDeque::new() }
+        Self { limit, spoken_for: 0, held: 0, assemblies: VecDeque::new(), windows_grew: false }
     }
 
     /// A stream's share changed.
@@ -209,6 +296,39 @@ impl ReceiveBudget {
         };
         self.spoken_for = moved(self.spoken_for, before.spoken_for, after.spoken_for);
         self.held = moved(self.held, before.held, after.held);
+    }
+
+    /// By how much a window of `target` octets may grow, up to `largest`: doubled, or by what is left if that is worth a
+    /// WINDOW_UPDATE. `start` is what every stream's window begins with, and there are `streams` of them: room for their
+    /// beginnings, and for messages, is kept free, a quarter of the budget at least and half of it at most.
+    pub(crate) fn growth(&self, target: u32, largest: u32, start: u32, streams: usize) -> u32 {
+        if self.assemblies.iter().any(|entry| entry.lacking > 0) {
+            return 0;
+        }
+        let start = start as usize;
+        let kept = start.saturating_mul(streams).clamp(self.limit / 4, (self.limit / 2).max(start));
+        let room = self.limit.saturating_sub(kept).saturating_sub(self.spoken_for);
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let growth = target.min(largest.saturating_sub(target)).min(room);
+        if growth >= target / 4 { growth } else { 0 }
+    }
+
+    /// True if something of the budget is left and nobody waits for it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.spoken_for < self.limit && self.assemblies.iter().all(|entry| entry.lacking == 0)
+    }
+
+    /// A window grew.
+    pub(crate) fn window_grew(&mut self) {
+        self.windows_grew = true;
+    }
+
+    /// True if a message waits for the budget and windows have grown that could give some of it back. Asked once: the
+    /// caller shrinks them.
+    pub(crate) fn reclaim(&mut self) -> bool {
+        self.windows_grew
+            && self.assemblies.iter().any(|entry| entry.lacking > 0)
+            && core::mem::take(&mut self.windows_grew)
     }
 
     /// True if more is held than the budget allows, `spared` octets (of the oldest message) not counted.
@@ -330,6 +450,48 @@ mod tests {
         window.release(1);
         assert_eq!(window.announce(), Some(1), "200 octets left are less than a quarter");
         assert!(!window.received(300));
+    }
+
+    #[test]
+    fn a_window_that_shrinks_is_paid_back_before_new_credit() {
+        let mut window = RecvWindow::new(1000, 1000);
+        window.grow(3000, Instant::ZERO);
+        assert_eq!((window.announce_all(), window.beyond_start()), (Some(3000), 3000));
+        assert!(window.received(500));
+        window.release(500);
+        window.shrink(u32::MAX);
+        assert_eq!(
+            (window.target(), window.beyond_start()),
+            (1000, 2500),
+            "500 were owed and are not any more"
+        );
+        assert!(window.received(3500));
+        window.release(2500);
+        assert_eq!((window.announce(), window.has_reserve()), (None, false));
+        window.release(1000);
+        assert_eq!(window.announce(), Some(1000));
+    }
+
+    #[test]
+    fn windows_grow_out_of_what_the_budget_leaves() {
+        let mut budget = ReceiveBudget::new(1000);
+        assert_eq!(budget.growth(200, 10_000, 50, 1), 200);
+        assert_eq!(budget.growth(200, 300, 50, 1), 100);
+        assert_eq!(budget.growth(900, 10_000, 50, 5), 750, "a quarter is kept free");
+        assert_eq!(budget.growth(900, 10_000, 50, 8), 600, "or the beginnings of 8 streams");
+        assert_eq!(budget.growth(900, 10_000, 50, 80), 500, "or half");
+        assert_eq!(budget.growth(900, 10_000, 700, 1), 300, "its own beginning in any case");
+        let share = Share { spoken_for: 600, held: 0 };
+        budget.adjust(Share::default(), share);
+        assert_eq!((budget.growth(200, 10_000, 50, 1), budget.growth(800, 10_000, 50, 1)), (150, 0));
+        budget.window_grew();
+        assert!(!budget.reclaim(), "nobody waits");
+        budget.request(key(1), 300, Instant::ZERO);
+        assert!(budget.next_grant().is_some());
+        budget.request(key(2), 500, Instant::ZERO);
+        assert_eq!(budget.next_grant(), None);
+        assert_eq!((budget.growth(10, 10_000, 50, 1), budget.has_room()), (0, false), "a message waits");
+        assert!(budget.reclaim() && !budget.reclaim());
     }
 
     #[test]

@@ -65,8 +65,9 @@ pub mod observe;
 pub mod settings;
 pub mod stream;
 pub mod time;
+mod window_tuning;
 
-pub use config::Config;
+pub use config::{Config, WindowTuning};
 pub use connection::{Connection, Role, Tx};
 pub use error::{By, ConnectionError, ErrorCode, OpenError, Reset, Scope, SendError, Violation};
 pub use handler::{Chunk, GoAway, Handler, SlotFate};

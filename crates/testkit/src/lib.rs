@@ -12,7 +12,8 @@
 //! peer.expect(rst_stream(1, ErrorCode::STREAM_CLOSED));
 //! ```
 //!
-//! [`Pair`] joins two engines by a [`Link`] that cuts the bytes anywhere it likes; its seed replays a run. Nothing here
+//! [`Pair`] joins two engines by a [`Link`] that cuts the bytes anywhere it likes; its seed replays a run. [`Distant`] joins
+//! them by one with a delay and a rate. Nothing here
 //! reads a clock or opens a socket. Used from `tests/` directories: unit tests of the engine would see a second copy of
 //! its types. Left out: stalls and losses of a network, which belong to the transport's tests.
 
@@ -25,12 +26,14 @@
 )]
 
 mod app;
+mod distance;
 mod frames;
 mod pair;
 mod peer;
 mod seed;
 
 pub use app::{Answer, App, Event};
+pub use distance::{Distance, Distant};
 pub use frames::{
     FrameSpec, continuation, data, goaway, headers, ping, priority, push_promise, rst_stream, settings,
     settings_ack, unknown, window_update,

@@ -12,6 +12,7 @@ use crate::frame::{
 use crate::handler::{self, Handler};
 use crate::stream::registry::{ClosedBy, Lookup};
 use crate::stream::{StreamKey, Tenure};
+use crate::window_tuning::ROUND_TRIP_PING;
 
 /// Debug text of a GOAWAY that is kept.
 const GOAWAY_DEBUG_KEPT: usize = 256;
@@ -127,6 +128,8 @@ impl Rx {
         }
         if frame.payload == SHUTDOWN_PING && matches!(tx.shutdown.ours, Ours::Announced { .. }) {
             tx.finish_shutdown();
+        } else if frame.payload == ROUND_TRIP_PING && tx.round_trip.answered(tx.now) {
+            // Ours, and nobody else's.
         } else {
             handler.on_pong(tx, frame.payload);
         }

@@ -23,6 +23,14 @@ pub(super) struct DataInFlight {
     end_stream: bool,
 }
 
+impl DataInFlight {
+    /// How much of the frame is still to come for this stream.
+    #[cfg(debug_assertions)]
+    pub(super) fn left_for(&self, stream: StreamKey) -> u32 {
+        if self.stream == Some(stream) { self.data } else { 0 }
+    }
+}
+
 impl Rx {
     /// DATA counts against the connection's window by its whole length, whatever becomes of it, and that credit goes
     /// back at once: one unread stream can never stop another (RFC 9113 §6.9, trap of §5.1).
@@ -41,7 +49,7 @@ impl Rx {
         if !tx.recv_window.received(header.length) {
             return Err(Violation::ConnectionWindowExceeded);
         }
-        tx.recv_window.release(header.length);
+        tx.connection_credit_used(header.length);
         Ok(found)
     }
 
@@ -86,7 +94,13 @@ impl Rx {
             Lookup::Live(key) => key,
         };
         let limits_empties = tx.config.limits.empty_frames;
+        let now = tx.now;
         let Some(stream) = tx.streams.live_mut(key) else { return Ok(None) };
+        if stream.recv_window.is_idle(now) {
+            let before = stream.share();
+            stream.recv_window.shrink_if_idle(now);
+            tx.budget.adjust(before, stream.share());
+        }
         let violation = match stream.recv {
             Half::AwaitingHeaders => Some(Violation::DataBeforeHeaders),
             Half::Ended => Some(Violation::FrameAfterEndStream),
@@ -102,7 +116,9 @@ impl Rx {
         // RFC 9113 §6.1: padding counts against the window. Nobody will ever consume it, so its credit goes back now.
         let overhead = header.length.saturating_sub(layout.data);
         if overhead > 0 {
+            let before = stream.share();
             stream.recv_window.release(overhead);
+            tx.budget.adjust(before, stream.share());
         }
         if layout.data == 0 && !header.flags.contains(Flags::END_STREAM) {
             stream.empties = stream.empties.saturating_add(1);

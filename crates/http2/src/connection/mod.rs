@@ -18,8 +18,7 @@
 //! a handler called while bytes are parsed can answer at once. `credit`, `closing` and `shutdown` are about windows,
 //! the end of a stream and the end of the connection.
 //!
-//! Left out: keepalive (gRFC A8), window tuning by measured bandwidth, extended CONNECT (RFC 8441), and pushes, which
-//! are refused.
+//! Left out: keepalive (gRFC A8), extended CONNECT (RFC 8441), and pushes, which are refused.
 
 mod closing;
 mod control;
@@ -136,10 +135,8 @@ impl Connection {
             self.tx.pump();
         }
         // RFC 9113 §3.4: SETTINGS come first. Until the client's preface is here nothing is said.
-        if self.tx.announced
-            && let Some(credit) = self.tx.recv_window.announce()
-        {
-            self.tx.write_window_update(0, credit);
+        if self.tx.announced {
+            self.tx.announce_connection_credit();
         }
         self.check();
     }
@@ -278,6 +275,36 @@ impl Connection {
                 (spoken_for + share.spoken_for as usize, held + share.held as usize)
             });
             assert_eq!(self.tx.budget.sums(), shares, "the receive budget is the sum of the streams' shares");
+            self.check_credit();
+        }
+    }
+
+    /// Credit is neither lost nor made: what a peer may send, what it is owed, and what is held of it add up.
+    #[cfg(debug_assertions)]
+    fn check_credit(&self) {
+        let (given, meant) = self.tx.recv_window.sums();
+        assert_eq!(given, meant, "the connection's credit goes back on receipt, and no more");
+        // Before our SETTINGS are acknowledged a peer may count with more than our window (RFC 9113 §6.9.2).
+        let unbound = if self.tx.window_size_binds {
+            0
+        } else {
+            crate::flow_control::DEFAULT_WINDOW.saturating_sub(self.tx.config.stream_window_octets)
+        };
+        for (key, stream) in self.tx.streams.iter() {
+            if stream.tenure != crate::stream::Tenure::Live {
+                continue;
+            }
+            let to_come = match &self.rx.phase {
+                receive::Phase::Data(data) => data.left_for(key),
+                _ => 0,
+            };
+            let (given, meant) = stream.recv_window.sums();
+            assert_eq!(
+                given + i64::from(stream.held) + i64::from(to_come),
+                meant + i64::from(unbound),
+                "open + owed + held = target + reserve on stream {}",
+                stream.id
+            );
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::settings::PeerSettings;
 use crate::stream::registry::{ClosedBy, MAX_STREAM_ID, Streams};
 use crate::stream::{Half, Piece, State, StoredField, Stream, StreamKey, Tenure};
 use crate::time::Instant;
+use crate::window_tuning::RoundTrip;
 
 /// A message up to this size on a stream without backlog is written at submit time; also the quantum of the scheduler.
 pub(crate) const QUANTUM: usize = 16 * 1024;
@@ -46,6 +47,7 @@ pub struct Tx {
     pub(crate) output: Output,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
+    pub(crate) round_trip: RoundTrip,
     pub(crate) peer: PeerSettings,
     pub(crate) ready: VecDeque<StreamKey>,
     pub(crate) budget: ReceiveBudget,
@@ -78,6 +80,7 @@ impl Tx {
             output: Output::default(),
             send_window: Window::new(65_535),
             recv_window: RecvWindow::new(65_535, target),
+            round_trip: RoundTrip::new(),
             peer: PeerSettings::initial(),
             ready: VecDeque::new(),
             budget: ReceiveBudget::new(config.receive_budget_octets),

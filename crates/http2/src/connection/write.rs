@@ -56,6 +56,7 @@ impl Tx {
         let start = self.output.tail().len();
         crate::frame::encode_settings(&values, self.output.tail());
         self.account_raw_frame(start);
+        self.round_trip.asked(self.now);
         if let Some(credit) = self.recv_window.announce_all() {
             self.write_window_update(0, credit);
         }

@@ -123,8 +123,6 @@ pub(crate) struct Stream {
     pub(crate) recv_window: RecvWindow,
     /// Octets received and not released.
     pub(crate) held: u32,
-    /// Credit granted beyond the initial window and not yet paid back.
-    pub(crate) reserve: u32,
     pub(crate) content_length: ContentLength,
     /// Empty frames in a row.
     pub(crate) empties: u8,
@@ -148,7 +146,6 @@ impl Stream {
             send_window,
             recv_window,
             held: 0,
-            reserve: 0,
             content_length: ContentLength::Unbound,
             empties: 0,
             head_request: false,
@@ -166,7 +163,7 @@ impl Stream {
     /// This stream's share of the receive budget.
     #[inline]
     pub(crate) fn share(&self) -> Share {
-        Share { spoken_for: self.held.max(self.reserve), held: self.held }
+        Share { spoken_for: self.held.max(self.recv_window.beyond_start()), held: self.held }
     }
 
     pub(crate) fn backlog_octets(&self) -> usize {
