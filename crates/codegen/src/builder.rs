@@ -75,6 +75,18 @@ impl Builder {
         self
     }
 
+    /// Adds an attribute to the messages that `path` covers.
+    pub fn message_attribute(mut self, path: impl AsRef<str>, attribute: impl AsRef<str>) -> Self {
+        self.options.messages.message_attribute(path.as_ref(), attribute.as_ref());
+        self
+    }
+
+    /// Adds an attribute to the enums and oneofs that `path` covers.
+    pub fn enum_attribute(mut self, path: impl AsRef<str>, attribute: impl AsRef<str>) -> Self {
+        self.options.messages.enum_attribute(path.as_ref(), attribute.as_ref());
+        self
+    }
+
     /// Adds an attribute to the fields that `path` covers.
     pub fn field_attribute(mut self, path: impl AsRef<str>, attribute: impl AsRef<str>) -> Self {
         self.options.messages.field_attribute(path.as_ref(), attribute.as_ref());
@@ -126,6 +138,18 @@ impl Builder {
     /// Uses `bytes::Bytes` instead of `Vec<u8>` for the `bytes` fields that `path` covers.
     pub fn bytes(mut self, path: impl AsRef<str>) -> Self {
         self.options.messages.bytes([path.as_ref()]);
+        self
+    }
+
+    /// Puts the fields that `path` covers into a `Box`: large ones in a oneof, for instance.
+    pub fn boxed(mut self, path: impl AsRef<str>) -> Self {
+        self.options.messages.boxed(path.as_ref());
+        self
+    }
+
+    /// Leaves out `Debug` of the messages, enums and oneofs that `path` covers, so that an implementation by hand can take its place.
+    pub fn skip_debug(mut self, path: impl AsRef<str>) -> Self {
+        self.options.messages.skip_debug([path.as_ref()]);
         self
     }
 

@@ -77,6 +77,10 @@ fn options_reach_what_their_paths_cover() {
         builder
             .type_attribute(".sample.library.v1.Book", "#[derive(A)]")
             .field_attribute("Book.name", "#[b]")
+            .message_attribute(".sample.library.v1.Book", "#[m]")
+            .enum_attribute(".sample.library.v1", "#[e]")
+            .boxed("Book.printed")
+            .skip_debug(".sample.library.v1.GetBookRequest")
             .client_mod_attribute("Library", "#[c]")
             .server_mod_attribute(".sample.library.v1.Old", "#[d]")
             .bytes(".")
@@ -87,6 +91,9 @@ fn options_reach_what_their_paths_cover() {
     let code = &files(&out)["sample.library.v1.rs"];
     assert!(code.contains("#[derive(A)]\n"));
     assert!(code.contains("#[b]\n    pub name:"));
+    assert!(code.contains("#[m]\n") && code.contains("#[e]\n"));
+    assert!(code.contains("::core::option::Option<::clearway::codegen::prost::alloc::boxed::Box<"), "{code}");
+    assert!(code.contains("#[prost(skip_debug)]"), "{code}");
     assert!(code.contains("#[c]\npub mod library_client {") && !code.contains("#[c]\npub mod old_client"));
     assert!(code.contains("#[d]\npub mod old_server {") && !code.contains("#[d]\npub mod library_server"));
     assert!(code.contains("pub cover: ::clearway::codegen::prost::bytes::Bytes"), "{code}");
