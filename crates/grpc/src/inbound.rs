@@ -8,7 +8,6 @@
 //! the stream's window; each is released exactly once.
 
 use core::task::{Context, Poll, Waker};
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use clearway_http2::StreamKey;
 use crate::Status;
 use crate::client::{Place, Places, QueueFull};
 use crate::framing::PREFIX;
+use crate::message_queue::MessageQueue;
 use crate::metadata::MetadataMap;
 
 /// Credit that is not given back at once is given back when this much has come together.
@@ -57,7 +57,7 @@ struct State {
     /// Client: what a call that waits occupies in its channel's queue.
     place: Option<Place>,
     head: Option<MetadataMap>,
-    messages: VecDeque<Bytes>,
+    messages: MessageQueue,
     end: Option<End>,
     /// A message is being put together; the reader, if it waits, must ask for it.
     assembling: bool,
@@ -77,7 +77,7 @@ pub(crate) struct Inbound {
 /// Everything a unary call brought.
 pub(crate) struct Whole {
     pub(crate) head: Option<MetadataMap>,
-    pub(crate) messages: VecDeque<Bytes>,
+    pub(crate) messages: MessageQueue,
     pub(crate) end: End,
 }
 
@@ -97,7 +97,7 @@ impl Inbound {
             link,
             place: None,
             head: None,
-            messages: VecDeque::new(),
+            messages: MessageQueue::default(),
             end: None,
             assembling: false,
             reader_waits: false,
@@ -175,7 +175,7 @@ impl Inbound {
             if state.abandoned {
                 return None;
             }
-            state.messages.push_back(message);
+            state.messages.push(message);
             Some(self.waker(state))
         })
     }
@@ -242,7 +242,7 @@ impl Inbound {
     /// The next message, or the end.
     pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Result<Bytes, End>> {
         let (poll, link, release, want) = self.with(|state| {
-            if let Some(message) = state.messages.pop_front() {
+            if let Some(message) = state.messages.pop() {
                 state.owed = state.owed.saturating_add(message.len()).saturating_add(PREFIX);
                 let release = if state.owed >= RELEASE_AT { core::mem::take(&mut state.owed) } else { 0 };
                 return (Poll::Ready(Ok(message)), state.link_if(release > 0), release, false);
@@ -273,9 +273,7 @@ impl Inbound {
             state.abandoned = true;
             state.place = None;
             state.waker = None;
-            let held: usize =
-                state.messages.drain(..).map(|message| message.len().saturating_add(PREFIX)).sum();
-            state.owed = state.owed.saturating_add(held);
+            state.owed = state.owed.saturating_add(state.messages.clear());
             let owed = core::mem::take(&mut state.owed);
             (state.link_if(state.end.is_none()), owed)
         });

@@ -18,6 +18,7 @@ mod error;
 mod framing;
 mod gate;
 mod inbound;
+mod message_queue;
 mod percent;
 mod request;
 mod resolve;

@@ -237,7 +237,7 @@ where
 {
     let Whole { head, mut messages, end } = poll_fn(|cx| caller.reader.poll_whole(cx)).await;
     let trailers = end?;
-    let message = match (messages.pop_front(), messages.is_empty()) {
+    let message = match (messages.pop(), messages.pop().is_none()) {
         (Some(message), true) => message,
         (None, _) => return Err(Status::unimplemented("the response has no message, want exactly one")),
         (Some(_), false) => {

@@ -1,0 +1,166 @@
+//! The messages of one direction that wait for their reader, in order.
+//!
+//! A peer's credit counts octets, so what a queue may take up must be bounded by octets, too: an empty message costs its sender
+//! five, and a [`Bytes`] of our own costs many times that. Once more than a few messages wait, small ones are therefore
+//! packed: copied into a run, where each takes one octet more than its content.
+//!
+//! Invariant: beyond the first [`UNPACKED`] messages, the queue takes up no more than a small multiple of the octets that
+//! its messages took on the wire.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::framing::PREFIX;
+
+/// So many messages wait as they came: a reader that keeps up never meets a run.
+const UNPACKED: usize = 16;
+/// A run is closed when it has grown to so many octets; it is freed as a whole.
+const RUN: usize = 4096;
+
+enum Entry {
+    Whole(Bytes),
+    /// Messages, each as one octet of length and its content; those before `at` were taken.
+    Run {
+        octets: Vec<u8>,
+        at: usize,
+    },
+}
+
+/// Messages, oldest first.
+#[derive(Default)]
+pub(crate) struct MessageQueue {
+    entries: VecDeque<Entry>,
+    messages: usize,
+    /// Octets the messages took on the wire.
+    octets: usize,
+}
+
+impl MessageQueue {
+    pub(crate) fn push(&mut self, message: Bytes) {
+        self.messages = self.messages.saturating_add(1);
+        self.octets = self.octets.saturating_add(message.len()).saturating_add(PREFIX);
+        match u8::try_from(message.len()) {
+            Ok(length) if self.messages > UNPACKED => self.pack(length, &message),
+            _ => self.entries.push_back(Entry::Whole(message)),
+        }
+    }
+
+    fn pack(&mut self, length: u8, message: &[u8]) {
+        if let Some(Entry::Run { octets, .. }) = self.entries.back_mut()
+            && octets.len() < RUN
+        {
+            octets.push(length);
+            octets.extend_from_slice(message);
+            return;
+        }
+        let mut octets = Vec::with_capacity(message.len().saturating_add(1));
+        octets.push(length);
+        octets.extend_from_slice(message);
+        self.entries.push_back(Entry::Run { octets, at: 0 });
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let message = match self.entries.front_mut()? {
+            Entry::Whole(message) => {
+                let message = core::mem::take(message);
+                self.entries.pop_front();
+                message
+            }
+            Entry::Run { octets, at } => {
+                let rest = octets.get(*at..).unwrap_or_default();
+                let (length, rest) = rest.split_first()?;
+                let content = rest.get(..usize::from(*length))?;
+                let message = Bytes::copy_from_slice(content);
+                *at = at.saturating_add(1).saturating_add(content.len());
+                if *at == octets.len() {
+                    self.entries.pop_front();
+                }
+                message
+            }
+        };
+        self.messages = self.messages.saturating_sub(1);
+        self.octets = self.octets.saturating_sub(message.len()).saturating_sub(PREFIX);
+        if self.entries.is_empty() && self.entries.capacity() > UNPACKED {
+            self.entries = VecDeque::new();
+        }
+        Some(message)
+    }
+
+    /// Drops all messages; says how many octets they took on the wire.
+    pub(crate) fn clear(&mut self) -> usize {
+        core::mem::take(self).octets
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.messages
+    }
+
+    /// Octets of memory, without what the allocator adds.
+    #[cfg(test)]
+    fn room(&self) -> usize {
+        let entries = self.entries.capacity() * size_of::<Entry>();
+        let contents = self.entries.iter().map(|entry| match entry {
+            Entry::Whole(message) => message.len(),
+            Entry::Run { octets, .. } => octets.capacity(),
+        });
+        entries + contents.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn messages_come_out_as_they_went_in(
+            steps in prop::collection::vec(prop::option::weighted(0.7, 0usize..600), 0..300),
+        ) {
+            let (mut queue, mut model) = (MessageQueue::default(), VecDeque::new());
+            for (n, step) in steps.into_iter().enumerate() {
+                match step {
+                    Some(length) => {
+                        let message = Bytes::from(vec![n.to_le_bytes()[0]; length]);
+                        queue.push(message.clone());
+                        model.push_back(message);
+                    }
+                    None => prop_assert_eq!(queue.pop(), model.pop_front()),
+                }
+                prop_assert_eq!(queue.len(), model.len());
+            }
+            let octets: usize = model.iter().map(|message| message.len() + PREFIX).sum();
+            prop_assert_eq!(queue.octets, octets);
+            while let Some(message) = model.pop_front() {
+                prop_assert_eq!(queue.pop(), Some(message));
+            }
+            prop_assert_eq!(queue.pop(), None);
+            prop_assert_eq!(queue.octets, 0);
+        }
+    }
+
+    /// What fits a window of 64 KiB, five octets each: as `Bytes` they would take 400 KiB and more.
+    #[test]
+    fn tiny_messages_take_no_more_room_than_their_credit() {
+        for length in [0, 1, 7, 40, 255] {
+            let (mut queue, message) = (MessageQueue::default(), Bytes::from(vec![7; length]));
+            while queue.octets + length + PREFIX <= 65_536 {
+                queue.push(message.clone());
+            }
+            assert!(queue.room() <= 2 * 65_536, "{} octets of {length}-octet messages", queue.room());
+            let waiting = queue.octets;
+            assert_eq!(queue.clear(), waiting);
+            assert!(queue.pop().is_none() && queue.room() == 0);
+        }
+    }
+
+    #[test]
+    fn an_emptied_queue_gives_its_room_back() {
+        let mut queue = MessageQueue::default();
+        (0..10_000).for_each(|_| queue.push(Bytes::from(vec![1; 300])));
+        while queue.pop().is_some() {}
+        assert_eq!(queue.room(), 0);
+    }
+}
