@@ -11,9 +11,10 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use crate::address::Address;
 use crate::stream::Stream;
 
-/// Waits after the first failure to accept for want of descriptors; doubled each time, up to the longest.
+/// Waits after the first failure to accept for want of descriptors; doubled each time, up to the longest: what trying
+/// again costs is nothing beside a client that waits although a descriptor is free.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A listening socket.
 #[derive(Debug)]
