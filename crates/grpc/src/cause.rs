@@ -148,7 +148,15 @@ impl fmt::Display for Blocked {
 impl fmt::Display for TransportEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { phase, address, error } => write!(f, "{phase} failed for {address}: {error}"),
+            Self::Connect { phase, address, error } => {
+                write!(f, "{phase} failed for {address}: {error}")?;
+                match phase {
+                    ConnectPhase::Settings => {
+                        f.write_str("; it may be a port for HTTP/1, or with TLS on one side only")
+                    }
+                    _ => Ok(()),
+                }
+            }
             Self::GoAway { code, debug, last_stream_id } => {
                 write!(f, "peer sent GOAWAY({code}, last stream {last_stream_id}")?;
                 if !debug.is_empty() {

@@ -6,10 +6,10 @@ use std::error::Error as StdError;
 use crate::Status;
 
 /// Why a server could not be started or a channel could not be made.
-#[derive(Debug)]
+///
+/// `Debug` is the message too: it is what a program prints whose `main` returns this error.
 pub struct Error(Box<Kind>);
 
-#[derive(Debug)]
 enum Kind {
     Address(String),
     Listen { address: String, source: std::io::Error },
@@ -51,6 +51,12 @@ impl fmt::Display for Error {
             Kind::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Kind::Connect(status) => f.write_str(status.message()),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Error").field(&format_args!("{self}")).finish()
     }
 }
 

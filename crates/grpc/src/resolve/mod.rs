@@ -149,7 +149,11 @@ impl Target {
         let route = match address(text, default_port) {
             Some(Address::Host { host, port }) => Route::Name { host, port },
             Some(address) => Route::Addresses(vec![address]),
-            None => return Err("want host:port, [ipv6]:port or a name".to_owned()),
+            None => {
+                return Err(
+                    "want host:port, [ipv6]:port or a name, with http:// before it for plaintext".to_owned()
+                );
+            }
         };
         if !text.bytes().all(|octet| octet.is_ascii_graphic()) {
             return Err("a host is ASCII; write other names in their xn-- form".to_owned());
