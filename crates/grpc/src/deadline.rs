@@ -1,13 +1,14 @@
-//! `grpc-timeout` (gRPC over HTTP/2, "Timeout"), and the deadlines of one connection's calls.
+//! `grpc-timeout` (gRPC over HTTP/2, "Timeout"). The deadlines themselves are in [`wheel`].
 //!
 //! On the wire a deadline is the time left at the moment of sending, so it is computed when the headers are written, never
 //! earlier. When a coarser unit must be chosen the value is rounded up: rounding must not make a server give up before
 //! its client.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
-use clearway_http2::Instant;
+mod wheel;
+
+pub(crate) use wheel::{Deadlines, Ticket};
 
 /// The largest value eight digits can hold.
 const MAX_VALUE: u128 = 99_999_999;
@@ -82,46 +83,6 @@ impl TimeoutValue {
     }
 }
 
-/// Names one entry of [`Deadlines`], to take it out again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Ticket(Instant, u64);
-
-/// The deadlines of one connection's calls, earliest first.
-#[derive(Debug)]
-pub(crate) struct Deadlines<T> {
-    entries: BTreeMap<Ticket, T>,
-    next: u64,
-}
-
-impl<T> Default for Deadlines<T> {
-    fn default() -> Self {
-        Self { entries: BTreeMap::new(), next: 0 }
-    }
-}
-
-impl<T> Deadlines<T> {
-    pub(crate) fn insert(&mut self, at: Instant, what: T) -> Ticket {
-        let ticket = Ticket(at, self.next);
-        self.next = self.next.wrapping_add(1);
-        self.entries.insert(ticket, what);
-        ticket
-    }
-
-    pub(crate) fn cancel(&mut self, ticket: Ticket) {
-        self.entries.remove(&ticket);
-    }
-
-    /// The earliest deadline.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.entries.first_key_value().map(|(ticket, _)| ticket.0)
-    }
-
-    /// Takes out one entry whose deadline has passed.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<T> {
-        if self.next()? <= now { self.entries.pop_first().map(|(_, what)| what) } else { None }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,20 +118,5 @@ mod tests {
             assert!(parse_timeout(value.as_bytes()).unwrap() >= timeout, "{nanos}");
             assert!(value.as_bytes().len() <= 9);
         }
-    }
-
-    #[test]
-    fn deadlines_expire_in_order_and_can_be_taken_out() {
-        let at = Instant::from_millis;
-        let mut deadlines = Deadlines::default();
-        deadlines.insert(at(20), "b");
-        let gone = deadlines.insert(at(5), "x");
-        deadlines.insert(at(10), "a");
-        deadlines.cancel(gone);
-        assert_eq!(deadlines.next(), Some(at(10)));
-        assert_eq!(deadlines.expire(at(9)), None);
-        assert_eq!(deadlines.expire(at(30)), Some("a"));
-        assert_eq!(deadlines.expire(at(30)), Some("b"));
-        assert_eq!(deadlines.expire(at(30)), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clearway_transport::PeerAddr;
 use futures_core::Stream;
@@ -22,7 +23,7 @@ pub struct Request<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     pub(crate) deadline: Deadline,
-    pub(crate) peer: Option<PeerAddr>,
+    pub(crate) peer: Option<Arc<PeerAddr>>,
     pub(crate) extensions: Extensions,
 }
 
@@ -110,15 +111,15 @@ impl<T> Request<T> {
 
     /// Server: the address of the client, if it came over TCP.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        match self.context.peer {
-            Some(PeerAddr::Tcp(address)) => Some(address),
+        match self.peer() {
+            Some(PeerAddr::Tcp(address)) => Some(*address),
             _ => None,
         }
     }
 
     /// Server: who is at the other end.
     pub fn peer(&self) -> Option<&PeerAddr> {
-        self.context.peer.as_ref()
+        self.context.peer.as_deref()
     }
 
     /// Values of any types that travel with the request inside this program.

@@ -61,7 +61,17 @@ pub trait Handler {
     }
 
     /// Server: a request begins. With `end_stream` it has no body.
+    ///
+    /// Clients repeat themselves: [`RequestHead::section`] numbers the header section, and the same octets that come again
+    /// come to [`Handler::on_request_again`] first.
     fn on_request(&mut self, tx: &mut Tx, stream: StreamKey, head: &RequestHead<'_>, end_stream: bool) {}
+
+    /// Server: a request begins whose header section is the one that [`Handler::on_request`] was shown under this number.
+    /// A handler that remembers what it found there acts on it and answers true; otherwise [`Handler::on_request`]
+    /// follows.
+    fn on_request_again(&mut self, tx: &mut Tx, stream: StreamKey, section: u64, end_stream: bool) -> bool {
+        false
+    }
 
     /// Client: the final response begins.
     fn on_response(&mut self, tx: &mut Tx, stream: StreamKey, head: &ResponseHead<'_>, end_stream: bool) {}

@@ -24,6 +24,9 @@ impl RouteId {
 pub struct RequestHead<'a> {
     /// What [`Handler::route`](crate::Handler::route) answered for the path.
     pub route: RouteId,
+    /// The number of this header section on its connection; one that is decoded anew gets a number of its own. Zero if
+    /// it is not kept, so that it cannot come again.
+    pub section: u64,
     /// `:method`.
     pub method: &'a [u8],
     /// `:scheme`; empty for CONNECT.
@@ -86,22 +89,29 @@ pub(crate) struct Found {
 }
 
 /// The position of a field, if it came.
-#[derive(Clone, Copy, Debug, Default)]
-struct At(Option<u16>);
+#[derive(Clone, Copy, Debug)]
+struct At(u16);
+
+impl Default for At {
+    /// Nowhere. No section has so many fields.
+    fn default() -> Self {
+        Self(u16::MAX)
+    }
+}
 
 impl At {
     /// Notes a field; true if there was one before.
     fn put(&mut self, position: u16) -> bool {
-        self.0.replace(position).is_some()
+        core::mem::replace(&mut self.0, position) != u16::MAX
     }
 
     fn came(self) -> bool {
-        self.0.is_some()
+        self.0 != u16::MAX
     }
 
     #[inline]
     fn value(self, section: &FieldSection) -> Option<&[u8]> {
-        self.0.and_then(|position| section.field(usize::from(position))).map(|field| field.value)
+        section.field(usize::from(self.0)).filter(|_| self.came()).map(|field| field.value)
     }
 }
 
@@ -146,6 +156,7 @@ pub(crate) fn request<'a>(
         || matches!((authority, host), (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host));
     let head = RequestHead {
         route: RouteId::NONE,
+        section: 0,
         method,
         scheme: scheme.unwrap_or_default(),
         authority: authority.or(host).unwrap_or_default(),
@@ -240,11 +251,11 @@ fn regular(found: &mut Found, field: Field<'_>, position: u16) -> Result<(), Vio
             }
         }
         Name::Host => found.host_conflict |= found.host.put(position),
-        Name::ContentType => found.content_type = At(Some(position)),
-        Name::GrpcTimeout => found.grpc_timeout = At(Some(position)),
-        Name::GrpcEncoding => found.grpc_encoding = At(Some(position)),
-        Name::GrpcAcceptEncoding => found.grpc_accept_encoding = At(Some(position)),
-        Name::GrpcStatus => found.grpc_status = At(Some(position)),
+        Name::ContentType => found.content_type = At(position),
+        Name::GrpcTimeout => found.grpc_timeout = At(position),
+        Name::GrpcEncoding => found.grpc_encoding = At(position),
+        Name::GrpcAcceptEncoding => found.grpc_accept_encoding = At(position),
+        Name::GrpcStatus => found.grpc_status = At(position),
         _ => {}
     }
     Ok(())

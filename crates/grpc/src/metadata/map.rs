@@ -1,7 +1,7 @@
 //! The map: an ordered list of entries, duplicates allowed.
 
 use core::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use clearway_http2::hpack::{FieldSection, HeaderField};
@@ -31,9 +31,17 @@ impl Entry {
 /// Names that belong to the protocol (`grpc-*`, `content-type`, `te`, ...) and `user-agent` may be put in, and are left out
 /// when the map is sent.
 #[derive(Clone, Default)]
-pub struct MetadataMap {
+pub struct MetadataMap(
+    /// Shared by clones until one of them is changed: calls of a client that repeats itself have one and the same.
+    Option<Arc<Content>>,
+);
+
+/// What is in a map that is not empty.
+#[derive(Clone, Default)]
+struct Content {
     /// What the peer sent, not looked at yet.
     received: Bytes,
+    /// What that is, once it was looked at, or what was put in here.
     entries: OnceLock<Vec<Entry>>,
 }
 
@@ -41,7 +49,7 @@ impl MetadataMap {
     /// An empty map. It takes no memory.
     #[must_use]
     pub const fn new() -> Self {
-        Self { received: Bytes::new(), entries: OnceLock::new() }
+        Self(None)
     }
 
     /// The metadata of a request; a binary value that is not base64 makes it bad.
@@ -55,7 +63,13 @@ impl MetadataMap {
     }
 
     fn received(received: Bytes) -> Self {
-        Self { received, entries: OnceLock::new() }
+        let content = Content { received, entries: OnceLock::new() };
+        Self((!content.received.is_empty()).then(|| Arc::new(content)))
+    }
+
+    /// True if nothing was received or put in; false says nothing.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The entries as fields to send.
@@ -64,17 +78,16 @@ impl MetadataMap {
     }
 
     fn entries(&self) -> &[Entry] {
-        if self.received.is_empty() {
-            return self.entries.get().map(Vec::as_slice).unwrap_or_default();
-        }
-        self.entries.get_or_init(|| wire::unpack(self.received.clone()))
+        let Some(content) = &self.0 else { return &[] };
+        content.entries.get_or_init(|| wire::unpack(content.received.clone()))
     }
 
     fn entries_mut(&mut self) -> &mut Vec<Entry> {
-        self.entries.get_or_init(|| wire::unpack(core::mem::take(&mut self.received)));
-        self.received = Bytes::new();
-        // It was initialised a line above.
-        match self.entries.get_mut() {
+        let Content { received, entries } = Arc::make_mut(self.0.get_or_insert_default());
+        entries.get_or_init(|| wire::unpack(core::mem::take(received)));
+        *received = Bytes::new();
+        // It was initialised two lines above.
+        match entries.get_mut() {
             Some(entries) => entries,
             None => unreachable!("initialised above"),
         }

@@ -31,7 +31,7 @@ impl Refusal {
 }
 
 /// What the head of a call says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Admitted {
     pub(super) route: RouteId,
     pub(super) metadata: MetadataMap,

@@ -9,19 +9,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clearway_http2::{RouteId, StreamKey};
+use clearway_http2::{Instant, RouteId, StreamKey};
 use tokio::task::AbortHandle;
 
-use crate::Request;
 use crate::deadline::Ticket;
 use crate::framing::Assembler;
 use crate::gate::SendGate;
 use crate::inbound::{Inbound, Reader};
+use crate::metadata::MetadataMap;
 
 /// Where the messages of a request go.
 pub(super) enum Intake {
     /// The method takes one: it waits here for the end of the request.
-    One { route: RouteId, head: Request<()>, message: Option<Bytes> },
+    One { route: RouteId, metadata: MetadataMap, message: Option<Bytes> },
     /// To the handler, as they come.
     Many(Arc<Inbound>),
     /// Nowhere: the request is complete, or nobody wants the rest.
@@ -44,7 +44,7 @@ pub(super) enum Parked {
     /// The one message of its request.
     Whole(Bytes),
     /// The stream of its request.
-    Stream { route: RouteId, head: Request<()>, reader: Reader },
+    Stream { route: RouteId, metadata: MetadataMap, reader: Reader },
 }
 
 /// One call.
@@ -61,7 +61,8 @@ pub(super) struct Call {
     pub(super) parked: Option<Parked>,
     pub(super) task: Option<AbortHandle>,
     pub(super) gate: Option<Arc<SendGate>>,
-    pub(super) deadline: Option<Ticket>,
+    /// When it must be over, and what takes that out of the connection's deadlines again.
+    pub(super) deadline: Option<(Instant, Ticket)>,
 }
 
 /// All calls of a connection.
@@ -111,6 +112,15 @@ impl Calls {
     pub(super) fn unpark(&mut self) -> Option<(StreamKey, Parked)> {
         let stream = self.parked.pop_front()?;
         Some((stream, self.get(stream)?.parked.take()?))
+    }
+
+    /// As [`Calls::remove`], when nobody wants the call any more.
+    pub(super) fn vacate(&mut self, stream: StreamKey) {
+        if let Some(slot) = self.slots.get_mut(stream.slot())
+            && slot.as_ref().is_some_and(|call| call.stream == stream)
+        {
+            *slot = None;
+        }
     }
 
     /// The handler of a call that was answered still runs.

@@ -16,6 +16,7 @@ use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
 
 use super::admit::{self, Admitted, Refusal};
 use super::call::{Call, Calls, Intake, Parked, Said};
+use super::known::Known;
 use super::methods::{Method, Routes};
 use super::ops::ServerOp;
 use super::respond;
@@ -24,8 +25,7 @@ use crate::codec::DecodeBuf;
 use crate::deadline::Deadlines;
 use crate::framing::Assembler;
 use crate::inbound::StreamOps;
-use crate::request::{Context as CallContext, Deadline};
-use crate::{Code, Request, Status};
+use crate::{Code, Status};
 
 /// What all connections of a server share.
 pub(super) struct Shared {
@@ -38,11 +38,12 @@ pub(super) struct Shared {
 /// One connection's calls.
 pub(crate) struct ServerConnection {
     pub(super) shared: Arc<Shared>,
-    peer: PeerAddr,
-    clock: Clock,
+    pub(super) peer: Arc<PeerAddr>,
+    pub(super) clock: Clock,
     pub(super) ops: Arc<OpQueue<ServerOp>>,
     pub(super) calls: Calls,
-    deadlines: Deadlines<StreamKey>,
+    pub(super) deadlines: Deadlines<StreamKey>,
+    known: Known,
     /// To be woken when the turn is over.
     pub(super) wakes: Vec<Waker>,
     pub(super) spawned_in_turn: bool,
@@ -57,11 +58,12 @@ impl ServerConnection {
     ) -> Self {
         Self {
             shared,
-            peer,
+            peer: Arc::new(peer),
             clock,
             ops,
             calls: Calls::default(),
             deadlines: Deadlines::default(),
+            known: Known::default(),
             wakes: Vec::new(),
             spawned_in_turn: false,
         }
@@ -76,17 +78,13 @@ impl ServerConnection {
         let Admitted { route, metadata, timeout } = admitted;
         let timeout = timeout.into_iter().chain(self.shared.timeout).min();
         let due = timeout.map(|timeout| tx.now() + timeout);
-        let deadline = due.map_or(Deadline::None, |due| Deadline::At(self.clock.to_tokio(due)));
-        let context =
-            CallContext { deadline, peer: Some(self.peer.clone()), extensions: http::Extensions::new() };
-        let head = Request::received(metadata, (), context);
         let route_entry = self.shared.routes.get(route);
         let limit = route_entry.map_or(0, |route| route.decode_limit);
         let parked = (self.handlers(tx) > self.room()).then_some(Parked::Collecting);
         let takes_stream = route_entry.is_some_and(|route| matches!(route.method, Method::TakesMany(_)));
         self.calls.insert(Call {
             stream,
-            intake: Intake::One { route, head, message: None },
+            intake: Intake::One { route, metadata, message: None },
             assembler: Assembler::new(limit),
             held: 0,
             expecting: false,
@@ -94,7 +92,7 @@ impl ServerConnection {
             parked,
             task: None,
             gate: None,
-            deadline: due.map(|due| self.deadlines.insert(due, stream)),
+            deadline: due.map(|due| (due, self.deadlines.insert(due, stream))),
         });
         if takes_stream {
             self.open_stream_of_requests(tx, stream, route);
@@ -121,8 +119,8 @@ impl ServerConnection {
                 Some((stream, Parked::Whole(message))) => {
                     self.dispatch(tx, stream, DecodeBuf::owned(message));
                 }
-                Some((stream, Parked::Stream { route, head, reader })) => {
-                    self.start_reading(tx, stream, route, head, reader);
+                Some((stream, Parked::Stream { route, metadata, reader })) => {
+                    self.start_reading(tx, stream, route, metadata, reader);
                 }
                 // Its handler starts when its message is whole.
                 Some((_, Parked::Collecting)) | None => {}
@@ -133,13 +131,21 @@ impl ServerConnection {
     /// Takes a call out of the table.
     pub(super) fn forget(&mut self, stream: StreamKey) -> Option<Call> {
         let call = self.calls.remove(stream)?;
-        if let Some(ticket) = call.deadline {
+        if let Some((_, ticket)) = call.deadline {
             self.deadlines.cancel(ticket);
         }
         if let Some(gate) = &call.gate {
             self.wakes.extend(gate.close());
         }
         Some(call)
+    }
+
+    /// Takes a call out of the table whose handler never became a task.
+    pub(super) fn forget_inline(&mut self, stream: StreamKey) {
+        if let Some((_, ticket)) = self.calls.get(stream).and_then(|call| call.deadline) {
+            self.deadlines.cancel(ticket);
+        }
+        self.calls.vacate(stream);
     }
 
     /// Ends a call with a status of ours; its handler, if one runs, is dropped.
@@ -171,21 +177,30 @@ impl ServerConnection {
     }
 
     fn cause(&self, event: TransportEvent, now: Instant) -> TransportCause {
-        let connection = Some(ConnectionInfo { peer: self.peer.clone(), age: now - Instant::ZERO });
+        let connection = Some(ConnectionInfo { peer: PeerAddr::clone(&self.peer), age: now - Instant::ZERO });
         TransportCause { connection, event, processed: Processed::Maybe }
     }
 }
 
 impl Handler for ServerConnection {
     fn route(&mut self, path: &[u8]) -> RouteId {
-        self.shared.routes.find(path)
+        self.known.route(&self.shared.routes, path)
     }
 
     fn on_request(&mut self, tx: &mut Tx, stream: StreamKey, head: &RequestHead<'_>, end_stream: bool) {
         match admit::admit(&self.shared.routes, head) {
-            Ok(admitted) => self.begin(tx, stream, admitted, end_stream),
+            Ok(admitted) => {
+                self.known.remember(head.section, &admitted);
+                self.begin(tx, stream, admitted, end_stream);
+            }
             Err(refusal) => respond::refuse(tx, stream, &refusal),
         }
+    }
+
+    fn on_request_again(&mut self, tx: &mut Tx, stream: StreamKey, section: u64, end_stream: bool) -> bool {
+        let Some(admitted) = self.known.find(section) else { return false };
+        self.begin(tx, stream, admitted, end_stream);
+        true
     }
 
     fn on_data(&mut self, tx: &mut Tx, stream: StreamKey, data: Chunk<'_>, end_stream: bool) {

@@ -17,6 +17,7 @@ mod contain;
 mod generic;
 mod incoming;
 mod intake;
+mod known;
 mod methods;
 mod ops;
 mod respond;

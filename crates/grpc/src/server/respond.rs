@@ -14,14 +14,22 @@ const OK_200: HeaderField<'static> = stable(":status", "200");
 const STATUS_0: HeaderField<'static> = stable("grpc-status", "0");
 const ENCODINGS: HeaderField<'static> = stable("grpc-accept-encoding", "identity");
 
+/// The sections of nearly every response.
+static HEAD: [HeaderField<'static>; 2] = [OK_200, CONTENT_TYPE];
+static TRAILERS: [HeaderField<'static>; 1] = [STATUS_0];
+
 const fn stable(name: &'static str, value: &'static str) -> HeaderField<'static> {
     HeaderField { name: name.as_bytes(), value: value.as_bytes(), indexing: Indexing::Insert }
 }
 
 /// The head of a response whose messages follow.
 pub(super) fn head(tx: &mut Tx, stream: StreamKey, metadata: &MetadataMap) -> Result<(), Status> {
-    let fields = [OK_200, CONTENT_TYPE].into_iter().chain(metadata.fields());
-    match tx.send_headers(stream, fields, false) {
+    let sent = if metadata.is_untouched() {
+        tx.send_fixed_headers(stream, &HEAD, false)
+    } else {
+        tx.send_headers(stream, HEAD.into_iter().chain(metadata.fields()), false)
+    };
+    match sent {
         Err(SendError::HeaderListTooLarge { octets, limit }) => {
             Err(too_large("response headers", octets, limit))
         }
@@ -35,7 +43,12 @@ fn too_large(what: &str, octets: usize, limit: u32) -> Status {
 
 /// Trailers of a call that went well.
 pub(super) fn trailers_ok(tx: &mut Tx, stream: StreamKey, metadata: &MetadataMap) {
-    send_trailers(tx, stream, core::iter::once(STATUS_0).chain(metadata.fields()));
+    if metadata.is_untouched()
+        && !matches!(tx.send_fixed_trailers(stream, &TRAILERS), Err(SendError::HeaderListTooLarge { .. }))
+    {
+        return;
+    }
+    send_trailers(tx, stream, TRAILERS.into_iter().chain(metadata.fields()));
 }
 
 /// Trailers after a head.

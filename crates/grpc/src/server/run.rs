@@ -6,7 +6,7 @@ use core::task::{Context, Waker};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clearway_http2::{ErrorCode, RouteId, StreamKey, Tx};
+use clearway_http2::{ErrorCode, Instant, RouteId, StreamKey, Tx};
 
 use super::call::{Intake, Parked, Said};
 use super::connection::ServerConnection;
@@ -20,6 +20,8 @@ use crate::Request;
 use crate::codec::DecodeBuf;
 use crate::gate::SendGate;
 use crate::inbound::{Inbound, Reader, WakeAt};
+use crate::metadata::MetadataMap;
+use crate::request::{Context as CallContext, Deadline};
 
 impl ServerConnection {
     /// A method that takes a stream is started at once, with the stream still to come.
@@ -27,11 +29,11 @@ impl ServerConnection {
         let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, self.stream_ops()));
         let Some(call) = self.calls.get(stream) else { return };
         let intake = core::mem::replace(&mut call.intake, Intake::Many(Arc::clone(&inbound)));
-        let Intake::One { head, .. } = intake else { return };
+        let Intake::One { metadata, .. } = intake else { return };
         let reader = Reader::new(inbound);
         match &mut call.parked {
-            Some(parked) => *parked = Parked::Stream { route, head, reader },
-            None => self.start_reading(tx, stream, route, head, reader),
+            Some(parked) => *parked = Parked::Stream { route, metadata, reader },
+            None => self.start_reading(tx, stream, route, metadata, reader),
         }
     }
 
@@ -41,13 +43,22 @@ impl ServerConnection {
         tx: &mut Tx,
         stream: StreamKey,
         route: RouteId,
-        head: Request<()>,
+        metadata: MetadataMap,
         reader: Reader,
     ) {
+        let due = self.calls.get(stream).and_then(|call| call.deadline).map(|(due, _)| due);
+        let head = self.head(metadata, due);
         let shared = Arc::clone(&self.shared);
         if let Some(Method::TakesMany(method)) = shared.routes.get(route).map(|route| &route.method) {
             self.start_streaming(tx, stream, &**method, head, Input::Many(reader));
         }
+    }
+
+    /// The head of a request, as its handler sees it.
+    fn head(&self, metadata: MetadataMap, due: Option<Instant>) -> Request<()> {
+        let deadline = due.map_or(Deadline::None, |due| Deadline::At(self.clock.to_tokio(due)));
+        let peer = Some(Arc::clone(&self.peer));
+        Request::received(metadata, (), CallContext { deadline, peer, extensions: http::Extensions::new() })
     }
 
     /// The one message of a request is here and the request is complete.
@@ -60,9 +71,11 @@ impl ServerConnection {
         }
         let held = core::mem::take(&mut call.held);
         let expecting = core::mem::take(&mut call.expecting);
-        let Intake::One { route, head, .. } = core::mem::replace(&mut call.intake, Intake::Over) else {
+        let due = call.deadline.map(|(due, _)| due);
+        let Intake::One { route, metadata, .. } = core::mem::replace(&mut call.intake, Intake::Over) else {
             return;
         };
+        let head = self.head(metadata, due);
         tx.release(stream, held);
         if expecting {
             tx.message_complete(stream);
@@ -91,37 +104,42 @@ impl ServerConnection {
         let started = contain(|| {
             let mut call = method.call(head, &mut message)?;
             let mut cx = Context::from_waker(Waker::noop());
-            let ready = inline && call.as_mut().poll(&mut cx).is_ready();
-            Ok((call, ready))
+            if inline && call.as_mut().poll(&mut cx).is_ready() {
+                return Ok(First::Ready(call.as_mut().head()?, call));
+            }
+            Ok(First::Pending(call))
         });
         match started.and_then(|started| started) {
-            Ok((call, true)) => self.respond(tx, stream, call),
-            Ok((call, false)) => self.spawn(stream, None, finish_unary(call)),
+            Ok(First::Ready(around, call)) => self.respond(tx, stream, around, call),
+            Ok(First::Pending(call)) => self.spawn(stream, None, finish_unary(call)),
             Err(status) => self.fail(tx, stream, &status),
         }
     }
 
     /// Encodes the response of a handler that is done straight into the output.
-    fn respond(&mut self, tx: &mut Tx, stream: StreamKey, mut call: Pin<Box<dyn UnaryCall>>) {
-        self.forget(stream);
-        match contain(|| call.as_mut().head()).and_then(|head| head) {
-            Err(status) => respond::trailers_only(tx, stream, &status),
-            Ok(Around { metadata, trailers, expected }) => match respond::head(tx, stream, &metadata) {
-                Err(status) => respond::trailers_only(tx, stream, &status),
-                Ok(()) => {
-                    let encode =
-                        |out: &mut Vec<u8>| contain(|| call.as_mut().encode(out)).and_then(|done| done);
-                    match tx.send_data_with(stream, expected, false, encode) {
-                        Ok(Ok(())) => respond::trailers_ok(tx, stream, &trailers),
-                        Ok(Err(status)) => respond::trailers(tx, stream, &status),
-                        // The stream is gone, and with it whoever waits.
-                        Err(_) => {}
-                    }
-                }
-            },
+    fn respond(&mut self, tx: &mut Tx, stream: StreamKey, around: Around, mut call: Pin<Box<dyn UnaryCall>>) {
+        self.forget_inline(stream);
+        let Around { metadata, trailers, expected } = around;
+        if let Err(status) = respond::head(tx, stream, &metadata) {
+            respond::trailers_only(tx, stream, &status);
+            let _ = contain(|| drop(call));
+            return;
         }
-        // What the handler leaves behind is the user's, too.
-        let _ = contain(|| drop(call));
+        let encode = |out: &mut Vec<u8>| {
+            let mut encoded = None;
+            // What the handler leaves behind is the user's, too; a panic there does not undo the answer.
+            let contained = contain(|| {
+                encoded = Some(call.as_mut().encode(out));
+                drop(call);
+            });
+            encoded.unwrap_or(contained)
+        };
+        match tx.send_data_with(stream, expected, false, encode) {
+            Ok(Ok(())) => respond::trailers_ok(tx, stream, &trailers),
+            Ok(Err(status)) => respond::trailers(tx, stream, &status),
+            // The stream is gone, and with it whoever waits.
+            Err(_) => {}
+        }
     }
 
     fn start_streaming(
@@ -179,6 +197,14 @@ impl ServerConnection {
             }
         }
     }
+}
+
+/// What the first poll of a unary handler came to.
+enum First {
+    /// It is done.
+    Ready(Around, Pin<Box<dyn UnaryCall>>),
+    /// It goes on as a task.
+    Pending(Pin<Box<dyn UnaryCall>>),
 }
 
 /// The rest of a unary call whose handler was not ready at once.

@@ -14,7 +14,7 @@ use crate::hpack::SectionLimits;
 use crate::message::{self, Section};
 use crate::observe::{Direction, Trace};
 use crate::stream::registry::{ClosedBy, Lookup};
-use crate::stream::{Half, StreamKey};
+use crate::stream::{ContentLength, Half, StreamKey};
 use crate::time::Instant;
 
 /// A block whose END_HEADERS has not come yet.
@@ -168,8 +168,33 @@ impl Rx {
         if block.self_dependent {
             return refuse(tx, id, Violation::SelfDependency);
         }
+        if let Some((number, length)) = self.sections.known_request()
+            && (!block.end_stream || length.is_satisfied())
+        {
+            let key = self.open_remote(tx, id, block.end_stream, length);
+            if !handler.on_request_again(tx, key, number, block.end_stream)
+                && let Ok(found) = self.sections.walk(Section::Request)
+                && let Ok((mut head, _)) = message::request(self.sections.section(), &found)
+            {
+                (head.route, head.section) = (handler.route(head.path), number);
+                handler.on_request(tx, key, &head, block.end_stream);
+            }
+            tx.close_if_ended(key);
+            return Ok(());
+        }
+        self.on_unknown_request(tx, block, handler)
+    }
+
+    /// A request whose header section is not known to be good.
+    fn on_unknown_request<H: Handler>(
+        &mut self,
+        tx: &mut Tx,
+        block: Block,
+        handler: &mut H,
+    ) -> Result<(), Violation> {
+        let id = block.stream_id;
         if self.sections.section().exceeded() {
-            let key = self.open_remote(tx, id, block.end_stream);
+            let key = self.open_remote(tx, id, block.end_stream, ContentLength::Unbound);
             let octets = self.sections.section().list_octets();
             handler.on_oversize_request(tx, key, octets);
             tx.close_if_ended(key);
@@ -177,25 +202,28 @@ impl Rx {
         }
         let parsed = self.sections.walk(Section::Request);
         let section = self.sections.section();
-        let (mut head, length) = match parsed.and_then(|found| message::request(section, &found)) {
+        let verdict =
+            parsed.and_then(|found| message::request(section, &found).map(|(_, length)| (found, length)));
+        let (found, length) = match verdict {
             Ok(parsed) => parsed,
             Err(violation) => return refuse(tx, id, violation),
         };
         if block.end_stream && !length.is_satisfied() {
             return refuse(tx, id, Violation::ContentLengthMismatch);
         }
-        head.route = handler.route(head.path);
-        let key = self.open_remote(tx, id, block.end_stream);
-        if let Some(stream) = tx.streams.live_mut(key) {
-            stream.content_length = length;
+        let number = self.sections.number(length);
+        let key = self.open_remote(tx, id, block.end_stream, length);
+        if let Ok((mut head, _)) = message::request(self.sections.section(), &found) {
+            (head.route, head.section) = (handler.route(head.path), number);
+            handler.on_request(tx, key, &head, block.end_stream);
         }
-        handler.on_request(tx, key, &head, block.end_stream);
         tx.close_if_ended(key);
         Ok(())
     }
 
-    fn open_remote(&self, tx: &mut Tx, id: u32, end_stream: bool) -> StreamKey {
+    fn open_remote(&self, tx: &mut Tx, id: u32, end_stream: bool, length: ContentLength) -> StreamKey {
         let mut stream = tx.new_stream(id);
+        stream.content_length = length;
         stream.recv = if end_stream { Half::Ended } else { Half::Streaming };
         stream.opened_in = self.calls;
         tx.counters.stream_opened();

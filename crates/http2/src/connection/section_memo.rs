@@ -9,6 +9,7 @@
 use crate::error::Violation;
 use crate::hpack::{Decoder, FieldSection, SectionLimits};
 use crate::message::{self, Found, Section};
+use crate::stream::ContentLength;
 
 /// Longer blocks are not kept: they hold something that changes.
 const KEPT_BLOCK: usize = 96;
@@ -22,6 +23,8 @@ struct Kept {
     section: FieldSection,
     /// What the message layer said about it.
     walked: Option<(Section, Result<Found, Violation>)>,
+    /// It was a good request: its number, and the length it promises.
+    request: Option<(u64, ContentLength)>,
 }
 
 /// The last sections.
@@ -30,6 +33,8 @@ pub(super) struct SectionMemo {
     kept: [Kept; 2],
     /// Which of them was asked for last.
     second: bool,
+    /// How many requests were numbered.
+    numbered: u64,
 }
 
 impl SectionMemo {
@@ -52,9 +57,9 @@ impl SectionMemo {
         }
         // The older one makes room.
         self.second = !self.second;
-        let Kept { block: kept, epoch: kept_epoch, section, walked } = self.current_mut();
+        let Kept { block: kept, epoch: kept_epoch, section, walked, request } = self.current_mut();
         kept.clear();
-        *walked = None;
+        (*walked, *request) = (None, None);
         decoder.decode(block, limits, section).map_err(|_| Violation::Compression)?;
         if decoder.epoch() == epoch && block.len() <= KEPT_BLOCK {
             kept.extend_from_slice(block);
@@ -67,6 +72,23 @@ impl SectionMemo {
     #[inline]
     pub(super) fn section(&self) -> &FieldSection {
         &self.current().section
+    }
+
+    /// The section decoded last was found to be a good request: its number from now on, or zero if it is not kept.
+    pub(super) fn number(&mut self, length: ContentLength) -> u64 {
+        if self.current().block.is_empty() {
+            return 0;
+        }
+        self.numbered = self.numbered.wrapping_add(1);
+        let number = self.numbered;
+        self.current_mut().request = Some((number, length));
+        number
+    }
+
+    /// The number under which the section decoded last was a good request before, and the length it promises.
+    #[inline]
+    pub(super) fn known_request(&self) -> Option<(u64, ContentLength)> {
+        self.current().request
     }
 
     /// What the message layer finds in it.
@@ -152,6 +174,28 @@ mod tests {
         assert_eq!(memo.walk(Section::Trailers).err(), None);
         memo.decode(&mut decoder, &[0x88], &LIMITS).unwrap();
         assert_eq!(memo.walk(Section::Trailers).err(), Some(Violation::UnexpectedPseudo));
+    }
+
+    #[test]
+    fn a_request_keeps_its_number_until_it_is_decoded_anew() {
+        let (mut memo, mut decoder) = (SectionMemo::default(), Decoder::new(4096));
+        let request = [0x83, 0x86, 0x84, 0x41, 1, b'a'];
+        for expected in [0, 1] {
+            // The first one changes the table: it is not kept.
+            let block: &[u8] = if expected == 0 { &request } else { &[0x83, 0x86, 0x84, 0xbe] };
+            memo.decode(&mut decoder, block, &LIMITS).unwrap();
+            assert_eq!(memo.known_request(), None);
+            assert_eq!(memo.number(ContentLength::Unbound), expected);
+        }
+        memo.decode(&mut decoder, &[0x88], &LIMITS).unwrap();
+        assert_eq!(memo.known_request(), None);
+        memo.decode(&mut decoder, &[0x83, 0x86, 0x84, 0xbe], &LIMITS).unwrap();
+        assert_eq!(memo.known_request(), Some((1, ContentLength::Unbound)));
+        // A change of the table makes it another section.
+        memo.decode(&mut decoder, &[0x40, 1, b'c', 1, b'd'], &LIMITS).unwrap();
+        memo.decode(&mut decoder, &[0x83, 0x86, 0x84, 0xbe], &LIMITS).unwrap();
+        assert_eq!(memo.known_request(), None);
+        assert_eq!(memo.number(ContentLength::Unbound), 2);
     }
 
     #[test]

@@ -227,6 +227,57 @@ impl Tx {
         Ok(())
     }
 
+    /// As [`Tx::send_headers`], for a final response whose fields are part of the program; it is faster.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was sent.
+    pub fn send_fixed_headers(
+        &mut self,
+        stream: StreamKey,
+        fields: &'static [HeaderField<'static>],
+        end_stream: bool,
+    ) -> Result<(), SendError> {
+        if self.observer.is_some() {
+            return self.send_headers(stream, fields.iter().copied(), end_stream);
+        }
+        self.check_list(fields.iter().copied())
+            .map_err(|(octets, limit)| SendError::HeaderListTooLarge { octets, limit })?;
+        let now = self.now;
+        let entry = self.streams.live_mut(stream).ok_or(SendError::StreamGone)?;
+        if entry.send != Half::AwaitingHeaders {
+            return Err(SendError::OutOfOrder);
+        }
+        entry.send = Half::Streaming;
+        entry.blocked(BlockedOn::Application, now);
+        let id = entry.id;
+        self.write_fixed(id, fields, end_stream);
+        if end_stream {
+            self.sent_end(stream);
+        }
+        Ok(())
+    }
+
+    /// As [`Tx::send_trailers`], for fields that are part of the program; it is faster.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_fixed_trailers(
+        &mut self,
+        stream: StreamKey,
+        fields: &'static [HeaderField<'static>],
+    ) -> Result<(), SendError> {
+        let entry = self.sendable(stream)?;
+        let (id, waits) = (entry.id, entry.has_backlog());
+        if waits || self.observer.is_some() {
+            return self.send_trailers(stream, fields.iter().copied());
+        }
+        self.check_list(fields.iter().copied())
+            .map_err(|(octets, limit)| SendError::HeaderListTooLarge { octets, limit })?;
+        self.write_fixed(id, fields, true);
+        self.sent_end(stream);
+        Ok(())
+    }
+
     fn headers_sent(&mut self, key: StreamKey, end_stream: bool) {
         let now = self.now;
         if let Some(stream) = self.streams.live_mut(key) {

@@ -94,6 +94,23 @@ impl Tx {
         } else {
             self.encoder.encode_section(fields.clone(), self.output.tail());
         }
+        self.finish_section(id, start, end_stream);
+        if observed {
+            self.trace_fields(id, fields, &sizes);
+        }
+    }
+
+    /// As [`Tx::write_section`], for fields that are part of the program, while nobody observes.
+    #[inline]
+    pub(super) fn write_fixed(&mut self, id: u32, fields: &'static [HeaderField<'static>], end_stream: bool) {
+        let start = self.output.begin();
+        self.encoder.encode_fixed(fields, self.output.tail());
+        self.finish_section(id, start, end_stream);
+    }
+
+    /// Makes frames of the field block that was encoded since `start`.
+    #[inline]
+    fn finish_section(&mut self, id: u32, start: usize, end_stream: bool) {
         let end = if end_stream { Flags::END_STREAM } else { Flags::default() };
         let max = self.peer.max_frame_size as usize;
         if self.output.payload(start).len() <= max {
@@ -102,9 +119,6 @@ impl Tx {
         } else {
             let block = self.output.take_back(start);
             self.write_split_section(id, &block, end, max);
-        }
-        if observed {
-            self.trace_fields(id, fields, &sizes);
         }
     }
 

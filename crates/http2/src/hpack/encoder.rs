@@ -53,6 +53,7 @@ pub struct Encoder {
     pending: SizeUpdates,
     memo: Memo,
     templates: template::Templates,
+    fixed: template::FixedSections,
 }
 
 /// How many fields [`Memo`] can keep apart.
@@ -112,6 +113,7 @@ impl Encoder {
             pending,
             memo,
             templates: template::Templates::default(),
+            fixed: template::FixedSections::default(),
         }
     }
 
@@ -165,6 +167,21 @@ impl Encoder {
         }
         if !secret && self.table.changes() == epoch {
             self.templates.keep(epoch, fields, out.get(start..).unwrap_or_default());
+        }
+    }
+
+    /// As [`Self::encode_section`], for fields that are part of the program: once their block is known it is found by
+    /// where they lie, without looking at them.
+    pub fn encode_fixed(&mut self, fields: &'static [HeaderField<'static>], out: &mut Vec<u8>) {
+        let settled = self.pending == SizeUpdates::None;
+        let (epoch, start) = (self.table.changes(), out.len());
+        if settled && let Some(block) = self.fixed.find(epoch, fields) {
+            return out.extend_from_slice(block);
+        }
+        self.encode_section(fields.iter().copied(), out);
+        let secret = fields.iter().any(|field| field.indexing == Indexing::Never || is_secret(field.name));
+        if settled && !secret && self.table.changes() == epoch {
+            self.fixed.keep(epoch, fields, out.get(start..).unwrap_or_default());
         }
     }
 

@@ -107,3 +107,51 @@ impl Templates {
         template.epoch = epoch;
     }
 }
+
+/// Fixed sections that are kept: a server's heads and trailers.
+const FIXED: usize = 2;
+/// The longest block of one; steady ones are an octet for each field.
+const FIXED_OCTETS: usize = 7;
+
+/// The blocks of sections that are part of the program, found by where their fields lie.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FixedSections {
+    kept: [Fixed; FIXED],
+    second: bool,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fixed {
+    fields: &'static [HeaderField<'static>],
+    epoch: u64,
+    block: [u8; FIXED_OCTETS],
+    length: u8,
+}
+
+impl FixedSections {
+    /// What these fields are encoded to while the table is in this epoch, if that is known.
+    #[inline]
+    pub(super) fn find(&self, epoch: u64, fields: &'static [HeaderField<'static>]) -> Option<&[u8]> {
+        // What is static never changes: the same place and length are the same fields.
+        let kept = self.kept.iter().find(|kept| core::ptr::eq(kept.fields, fields) && kept.epoch == epoch)?;
+        kept.block.get(..usize::from(kept.length)).filter(|block| !block.is_empty())
+    }
+
+    /// Keeps a section that was encoded without a change of the table.
+    pub(super) fn keep(&mut self, epoch: u64, fields: &'static [HeaderField<'static>], output: &[u8]) {
+        let mut block = [0; FIXED_OCTETS];
+        let (Some(place), Ok(length)) = (block.get_mut(..output.len()), u8::try_from(output.len())) else {
+            return;
+        };
+        place.copy_from_slice(output);
+        let same = self.kept.iter().position(|kept| core::ptr::eq(kept.fields, fields));
+        if same.is_none() {
+            self.second = !self.second;
+        }
+        let at = same.unwrap_or(usize::from(self.second));
+        if let Some(kept) = self.kept.get_mut(at) {
+            *kept = Fixed { fields, epoch, block, length };
+        }
+    }
+}

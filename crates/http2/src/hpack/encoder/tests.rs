@@ -240,3 +240,48 @@ fn secrets_are_in_no_template() {
         encoder = Encoder::new(4096);
     }
 }
+
+/// Fixed sections are encoded to what they would be without being kept, whatever happens to the table between them.
+#[test]
+fn fixed_sections_make_no_difference_but_time() {
+    static HEAD: [HeaderField<'static>; 2] = [
+        HeaderField { name: b":status", value: b"200", indexing: Indexing::Insert },
+        HeaderField { name: b"content-type", value: b"application/grpc", indexing: Indexing::Insert },
+    ];
+    static TRAILERS: [HeaderField<'static>; 1] =
+        [HeaderField { name: b"grpc-status", value: b"0", indexing: Indexing::Insert }];
+    static SECRET: [HeaderField<'static>; 1] =
+        [HeaderField { name: b"authorization", value: b"x", indexing: Indexing::Insert }];
+    static LONG: [HeaderField<'static>; 1] =
+        [HeaderField { name: b"a", value: b"0123456789", indexing: Indexing::Without }];
+    let (mut with, mut without) = (Encoder::new(256), Encoder::new(256));
+    let mut state = 1u32;
+    for _ in 0..20_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        let fields: &'static [HeaderField<'static>] = match state >> 28 {
+            0..=5 => &HEAD,
+            6..=10 => &TRAILERS,
+            11 => &SECRET,
+            12 => &LONG,
+            13 | 14 => {
+                let value = [b'a' + (state >> 20 & 7) as u8];
+                let field = HeaderField { name: b"other", value: &value, indexing: Indexing::Insert };
+                with.encode_section([field].into_iter(), &mut left);
+                without.encode_section([field].into_iter(), &mut right);
+                assert_eq!(left, right);
+                continue;
+            }
+            _ => {
+                let limit = 64 * (state >> 20 & 7);
+                with.set_peer_limit(limit);
+                without.set_peer_limit(limit);
+                continue;
+            }
+        };
+        with.encode_fixed(fields, &mut left);
+        without.begin(&mut right);
+        fields.iter().for_each(|field| without.encode(*field, &mut right));
+        assert_eq!(left, right);
+    }
+}
