@@ -1,6 +1,11 @@
 //! gRPC you can see through: server and client on an HTTP/2 engine of our own.
 //!
-//! The shapes follow tonic, so that a service written for it compiles after its crate name is changed.
+//! The shapes follow tonic, so that a typical service written for it compiles after its crate name is changed; what differs is
+//! in the repository's `docs/from-tonic.md`. A server and a client with generated code are in its README, and calls without
+//! generated code in [`client`] and at [`transport::Router::in_process`].
+//!
+//! Everything runs on tokio: servers and channels are made inside of a runtime, and timeouts need its time driver
+//! (`enable_time`, which `#[tokio::main]` does).
 //!
 //! * [`transport::Server`] serves what generated code ([`include_proto!`], crate `clearway-build`) or
 //!   [`server::GenericService`] describes.
