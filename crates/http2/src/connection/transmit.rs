@@ -166,7 +166,7 @@ impl Tx {
                 self.write_section(id, fields, true);
                 self.sent_end(key);
             }
-            Some(Piece::Data(_)) | None => {}
+            Some(Piece::Data(_) | Piece::Gathered(_)) | None => {}
         }
         Turn::Done
     }
