@@ -24,6 +24,9 @@ pub const MAX_WINDOW: u32 = 0x7fff_ffff;
 /// The window of connections and streams before anything was announced (RFC 9113 §6.9.2).
 pub const DEFAULT_WINDOW: u32 = 65_535;
 
+/// Credit is not kept back beyond this: what is kept back of a large window is missing on the way.
+const ENOUGH: u32 = 512 * 1024;
+
 /// A window would exceed 2^31 - 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Overflow;
@@ -198,13 +201,13 @@ impl RecvWindow {
         )
     }
 
-    /// The credit to announce now, if enough has come together: a quarter of the target, or anything at all when the
-    /// peer has less than that left. The caller must send it.
+    /// The credit to announce now, if enough has come together: a quarter of the target, no more than [`ENOUGH`], or
+    /// anything at all when the peer has less than that left. The caller must send it.
     #[inline]
     pub(crate) fn announce(&mut self) -> Option<u32> {
-        let quarter = (self.target / 4).max(1);
-        let starved = self.open.available() < quarter;
-        if self.owed == 0 || (self.owed < quarter && !starved) {
+        let enough = (self.target / 4).clamp(1, ENOUGH);
+        let starved = self.open.available() < enough;
+        if self.owed == 0 || (self.owed < enough && !starved) {
             return None;
         }
         self.announce_all()

@@ -75,6 +75,26 @@ struct Read {
     held: usize,
     most_held: usize,
     at_once: bool,
+    /// It is read at once in messages of this size, each as a whole.
+    message: usize,
+    /// The rest of a message was asked for.
+    expects: bool,
+}
+
+impl Read {
+    /// Whole messages are taken; the rest of one that is not whole is asked for once.
+    fn take_messages(&mut self, tx: &mut Tx, stream: StreamKey) {
+        while self.held >= self.message {
+            if std::mem::take(&mut self.expects) {
+                tx.message_complete(stream);
+            }
+            self.held -= self.message;
+            tx.release(stream, self.message);
+        }
+        if self.held > 0 && !std::mem::replace(&mut self.expects, true) {
+            tx.expect_message(stream, self.message - self.held);
+        }
+    }
 }
 
 /// Reads streams at once, or when the test says so.
@@ -99,6 +119,9 @@ impl Handler for Sink {
         } else {
             read.held += octets;
             read.most_held = read.most_held.max(read.held);
+            if read.message > 0 {
+                read.take_messages(tx, stream);
+            }
         }
     }
 
@@ -163,6 +186,19 @@ fn a_gigabit_over_100_ms_is_reached_in_three_seconds() {
     let reached = time_to_ninety(distance, 112_000_000, 60);
     println!("100 MB/s over 100 ms after {reached:?}");
     assert!(reached.is_some_and(|time| time <= Duration::from_secs(3)), "{reached:?}");
+}
+
+/// Also where each message is a little larger than the window, or much: the grant for its rest costs a round trip.
+#[test]
+fn large_messages_fill_the_link_too() {
+    for message in [START + 9, 300_000, 1_000_000, 4 << 20] {
+        let mut pair = distant(Config::default(), CONTINENT);
+        let key = download(&mut pair, false);
+        pair.client().1.reads.get_mut(&key).unwrap().message = message;
+        pair.pass(Duration::from_secs(2));
+        let octets = arriving(&mut pair, key, Duration::from_millis(500));
+        assert!(octets as u64 >= GIGABIT / 2 * 9 / 10, "{octets} in messages of {message}");
+    }
 }
 
 /// Windows settle at a few times what the link holds, not at their cap.

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clearway_http2::{Config, Observer};
+use clearway_http2::{Config, Observer, WindowTuning};
 use clearway_transport::{Address, ConnectError, ConnectPhase, DriverConfig, PeerAddr, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -181,24 +181,29 @@ impl Endpoint {
         self
     }
 
-    /// Octets the server may send on one stream before it must wait for this program.
+    /// Octets the server may send on one stream before it must wait for this program, for good: without it
+    /// windows tune themselves ([`WindowTuning::Auto`]).
     ///
-    /// Default: [`clearway_http2::config::defaults::STREAM_WINDOW`]; range: see [`Config::stream_window_octets`].
+    /// Default, to start from: [`clearway_http2::config::defaults::STREAM_WINDOW`]; range: see [`Config::stream_window_octets`].
     #[must_use]
     pub fn initial_stream_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
         if let Some(octets) = octets.into() {
             self.http2.stream_window_octets = octets;
+            self.http2.stream_tuning = WindowTuning::Fixed;
         }
         self
     }
 
-    /// Octets the server may send on all streams of a connection before it must wait for this program.
+    /// Octets the server may send on all streams of a connection before it must wait for this program, for good: without it
+    /// the window tunes itself.
     ///
-    /// Default: [`clearway_http2::config::defaults::CONNECTION_WINDOW`]; range: see [`Config::connection_window_octets`].
+    /// Default, to start from: [`clearway_http2::config::defaults::CONNECTION_WINDOW`]; range: see
+    /// [`Config::connection_window_octets`].
     #[must_use]
     pub fn initial_connection_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
         if let Some(octets) = octets.into() {
             self.http2.connection_window_octets = octets;
+            self.http2.connection_tuning = WindowTuning::Fixed;
         }
         self
     }

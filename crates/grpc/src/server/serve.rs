@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
-use clearway_http2::{Config, Connection, Observer};
+use clearway_http2::{Config, Connection, Observer, WindowTuning};
 use clearway_transport::{
     Address, Clock, Driver, DriverConfig, Listener, OpQueue, PeerAddr, Stream, accept_loop,
 };
@@ -63,25 +63,29 @@ impl Server {
         self
     }
 
-    /// How many octets a client may send on one stream before its handler reads.
+    /// How many octets a client may send on one stream before its handler reads, for good: without it windows tune themselves
+    /// ([`WindowTuning::Auto`]).
     ///
-    /// Default: [`clearway_http2::config::defaults::STREAM_WINDOW`]; smaller values than 1,024 are raised to it. See
-    /// [`Config::stream_window_octets`].
+    /// Default, to start from: [`clearway_http2::config::defaults::STREAM_WINDOW`]; smaller values than 1,024 are raised
+    /// to it. See [`Config::stream_window_octets`].
     #[must_use]
     pub fn initial_stream_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
         if let Some(octets) = octets.into() {
             self.http2.stream_window_octets = octets;
+            self.http2.stream_tuning = WindowTuning::Fixed;
         }
         self
     }
 
-    /// How many octets a client may send on all streams of a connection before they are received.
+    /// How many octets a client may send on all streams of a connection before they are received, for good: without it the
+    /// window tunes itself.
     ///
-    /// Default: [`clearway_http2::config::defaults::CONNECTION_WINDOW`]. See [`Config::connection_window_octets`].
+    /// Default, to start from: [`clearway_http2::config::defaults::CONNECTION_WINDOW`]. See [`Config::connection_window_octets`].
     #[must_use]
     pub fn initial_connection_window_size(mut self, octets: impl Into<Option<u32>>) -> Self {
         if let Some(octets) = octets.into() {
             self.http2.connection_window_octets = octets;
+            self.http2.connection_tuning = WindowTuning::Fixed;
         }
         self
     }

@@ -13,7 +13,7 @@ use core::time::Duration;
 use super::tx::Tx;
 use crate::config::WindowTuning;
 use crate::error::Violation;
-use crate::flow_control::DEFAULT_WINDOW;
+use crate::flow_control::{DEFAULT_WINDOW, RecvWindow};
 use crate::handler::Handler;
 use crate::stream::{Half, Stream, StreamKey};
 use crate::time::Instant;
@@ -128,6 +128,15 @@ impl Tx {
     pub fn expect_message(&mut self, stream: StreamKey, octets: usize) {
         let octets = u32::try_from(octets).unwrap_or(u32::MAX).min(crate::flow_control::MAX_WINDOW);
         let now = self.now;
+        let within = self.round_trip.twice();
+        let Some(entry) = self.streams.live_mut(stream) else { return };
+        // Its reader has drained everything before: what is held is of this message.
+        let earned = entry.recv != Half::Ended
+            && self.config.stream_tuning == WindowTuning::Auto
+            && within.is_some_and(|within| is_used(&entry.recv_window, now, within));
+        if earned {
+            self.grow_stream_window(stream);
+        }
         let Some(entry) = self.streams.live_mut(stream) else { return };
         let promised = entry.recv_window.promised();
         if entry.recv == Half::Ended {
@@ -224,12 +233,15 @@ impl Tx {
     }
 }
 
-/// True if the peer used half of the stream's window after it was given credit, and the reader keeps up: one that leaves more
-/// than a quarter unread is slower than the peer, and a larger window would only be held. What it had beyond its window must
-/// be paid back.
+/// True if the peer used half of the stream's window soon after it was given credit, and the reader keeps up: one that leaves
+/// more than a quarter unread is slower than the peer, and a larger window would only be held.
 #[inline]
 fn has_earned_more(entry: &Stream, now: Instant, within: Duration) -> bool {
-    let window = &entry.recv_window;
-    let target = window.target();
-    entry.held <= target / 4 && !window.has_reserve() && window.usage.shows((target / 2).max(1), now, within)
+    entry.held <= entry.recv_window.target() / 4 && is_used(&entry.recv_window, now, within)
+}
+
+/// True if the peer used half of the window soon after it was given credit. What it had beyond the window must be paid back.
+#[inline]
+fn is_used(window: &RecvWindow, now: Instant, within: Duration) -> bool {
+    !window.has_reserve() && window.usage.shows((window.target() / 2).max(1), now, within)
 }

@@ -42,7 +42,6 @@ use crate::config::Config;
 use crate::error::{By, ConnectionError, ErrorCode, Reset, Violation};
 use crate::handler::Handler;
 use crate::observe::{Direction, Observer, Trace};
-use crate::stream::StreamKey;
 use crate::time::Instant;
 use receive::Rx;
 use shutdown::Ours;
@@ -259,7 +258,7 @@ impl Connection {
     fn check(&self) {
         #[cfg(debug_assertions)]
         {
-            let scheduled = |(key, stream): (StreamKey, &crate::stream::Stream)| {
+            let scheduled = |(key, stream): (crate::stream::StreamKey, &crate::stream::Stream)| {
                 stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled).then_some(key)
             };
             let mut queued: Vec<_> = self.tx.ready.iter().copied().collect();
