@@ -23,8 +23,9 @@ pub trait Application: Handler + Send + Unpin + 'static {
     /// turn wrote is with the socket already, unless the flush was put off.
     fn end_turn(&mut self) {}
 
-    /// True if work was spawned in this turn that may block the worker: then nothing is put off. Asked once in a turn,
-    /// before [`Application::end_turn`].
+    /// True if work was spawned in this turn that may block the worker: then nothing is put off, and the driver's task is
+    /// scheduled once more so that another worker can go on with the connection. Asked before [`Application::end_turn`],
+    /// which should make it false again.
     fn must_flush_now(&self) -> bool {
         false
     }

@@ -19,6 +19,7 @@ use super::call::{Call, Calls, Intake, Parked, Said};
 use super::known::Known;
 use super::methods::{Method, Routes};
 use super::ops::ServerOp;
+use super::placement::Turn;
 use super::respond;
 use crate::cause::{ConnectionInfo, Processed, TransportCause, TransportEvent};
 use crate::codec::DecodeBuf;
@@ -46,7 +47,9 @@ pub(crate) struct ServerConnection {
     known: Known,
     /// To be woken when the turn is over.
     pub(super) wakes: Vec<Waker>,
+    /// A handler was spawned in this turn that may keep its worker.
     pub(super) spawned_in_turn: bool,
+    pub(super) turn: Turn,
 }
 
 impl ServerConnection {
@@ -66,6 +69,7 @@ impl ServerConnection {
             known: Known::default(),
             wakes: Vec::new(),
             spawned_in_turn: false,
+            turn: Turn::new(),
         }
     }
 
@@ -292,6 +296,7 @@ impl Application for ServerConnection {
 
     fn end_turn(&mut self) {
         self.spawned_in_turn = false;
+        self.turn.end(|| self.clock.now());
         for waker in self.wakes.drain(..) {
             waker.wake();
         }

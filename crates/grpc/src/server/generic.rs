@@ -4,7 +4,7 @@ use core::future::Future;
 
 use futures_core::Stream;
 
-use super::{Methods, Service};
+use super::{Methods, Placement, Service};
 use crate::codec::Codec;
 use crate::{Request, Response, Status, Streaming};
 
@@ -58,6 +58,12 @@ impl GenericService {
     #[must_use]
     pub fn max_encoding_message_size(self, octets: usize) -> Self {
         self.with(move |methods| methods.max_encoding_message_size(octets))
+    }
+
+    /// Where the handlers of unary methods added from here on are polled first; see [`Methods::placement`].
+    #[must_use]
+    pub fn placement(self, placement: Placement) -> Self {
+        self.with(move |methods| methods.placement(placement))
     }
 
     /// Adds a unary method.

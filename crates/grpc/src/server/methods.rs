@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use clearway_http2::RouteId;
 use futures_core::Stream;
 
+use super::placement::{Learned, Placement};
 use super::streaming::{GiveMany, GiveOne, StreamingFn, StreamingMethod, TakeMany, TakeOne};
 use super::unary::{UnaryFn, UnaryMethod};
 use crate::codec::Codec;
@@ -29,6 +30,7 @@ pub(super) enum Method {
 pub(super) struct Route {
     pub(super) method: Method,
     pub(super) decode_limit: usize,
+    pub(super) learned: Learned,
 }
 
 /// All methods of a server.
@@ -70,6 +72,7 @@ pub struct Methods<'a> {
     service: String,
     decode_limit: usize,
     encode_limit: usize,
+    placement: Placement,
 }
 
 impl core::fmt::Debug for Methods<'_> {
@@ -81,7 +84,13 @@ impl core::fmt::Debug for Methods<'_> {
 impl<'a> Methods<'a> {
     pub(super) fn of(routes: &'a mut Routes, service: &str) -> Self {
         routes.services.insert(service.to_owned());
-        Self { routes, service: service.to_owned(), decode_limit: MAX_DECODING, encode_limit: usize::MAX }
+        Self {
+            routes,
+            service: service.to_owned(),
+            decode_limit: MAX_DECODING,
+            encode_limit: usize::MAX,
+            placement: Placement::Auto,
+        }
     }
 
     /// The largest request message accepted, in octets, by the methods added from here on. Default: 4 MiB. A larger one
@@ -96,12 +105,18 @@ impl<'a> Methods<'a> {
         self.encode_limit = octets;
     }
 
+    /// Where the handlers of unary methods added from here on are polled first. Default: [`Placement::Auto`].
+    pub fn placement(&mut self, placement: Placement) {
+        self.placement = placement;
+    }
+
     fn add(&mut self, name: &str, method: Method) {
         let path = format!("/{}/{name}", self.service).into_bytes().into_boxed_slice();
         let Ok(index) = u32::try_from(self.routes.routes.len()) else { return };
         // A path registered again replaces the earlier method, as a service added twice does.
         self.routes.by_path.insert(path, index);
-        self.routes.routes.push(Route { method, decode_limit: self.decode_limit });
+        let learned = Learned::new(self.placement);
+        self.routes.routes.push(Route { method, decode_limit: self.decode_limit, learned });
     }
 
     /// Adds a unary method.

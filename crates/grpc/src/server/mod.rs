@@ -8,7 +8,9 @@
 //! the connection's output and no task ever existed; if not, the same future is spawned and its answer comes back as an
 //! operation. Handlers of streams are spawned when the request begins.
 //!
-//! Left out so far: TLS, compression, interceptors, keepalive, and choosing between inline and spawned by what was learned.
+//! A method that turns out to be slow, or seldom ready at once, is spawned without that first poll; see [`Placement`].
+//!
+//! Left out so far: TLS, compression, interceptors, keepalive.
 
 mod admit;
 mod call;
@@ -20,6 +22,7 @@ mod intake;
 mod known;
 mod methods;
 mod ops;
+mod placement;
 mod respond;
 mod run;
 mod serve;
@@ -28,6 +31,7 @@ mod unary;
 
 pub use generic::GenericService;
 pub use methods::Methods;
+pub use placement::Placement;
 pub use serve::{Router, Server};
 
 /// A service: a name and its methods.

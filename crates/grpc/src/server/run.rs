@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clearway_http2::{ErrorCode, Instant, RouteId, StreamKey, Tx};
+use tokio::task::coop::has_budget_remaining;
 
 use super::call::{Intake, Parked, Said};
 use super::connection::ServerConnection;
 use super::contain::{Contained, contain};
-use super::methods::Method;
+use super::methods::{Method, Route};
 use super::ops::{DoneGuard, Outcome};
+use super::placement::{Decision, Learned};
 use super::respond;
 use super::streaming::{Input, Sink, StreamingMethod};
 use super::unary::{Around, UnaryCall, UnaryMethod};
@@ -80,27 +82,31 @@ impl ServerConnection {
         if expecting {
             tx.message_complete(stream);
         }
-        match shared.routes.get(route).map(|route| &route.method) {
-            Some(Method::Unary(method)) => self.run_unary(tx, stream, &**method, head, message),
-            Some(Method::TakesOne(method)) => {
+        let Some(Route { method, learned, .. }) = shared.routes.get(route) else { return };
+        match method {
+            Method::Unary(method) => self.run_unary(tx, stream, (&**method, learned), head, message),
+            Method::TakesOne(method) => {
                 self.start_streaming(tx, stream, &**method, head, Input::One(message));
             }
             // A method that takes a stream never collects a message.
-            Some(Method::TakesMany(_)) | None => {}
+            Method::TakesMany(_) => {}
         }
     }
 
-    /// Polls a unary handler once, here. If that is enough no task is made for it.
+    /// Polls a unary handler once, here, if its method is one for that. If that is enough no task is made for it.
     fn run_unary(
         &mut self,
         tx: &mut Tx,
         stream: StreamKey,
-        method: &dyn UnaryMethod,
+        (method, learned): (&dyn UnaryMethod, &Learned),
         head: Request<()>,
         mut message: DecodeBuf<'_>,
     ) {
         // With the budget spent everything looks pending: then there is no point in polling here.
-        let inline = tokio::task::coop::has_budget_remaining();
+        let decision =
+            if has_budget_remaining() { learned.decide(&mut self.turn, tx.now()) } else { Decision::Spawn };
+        let inline = decision != Decision::Spawn;
+        let began = matches!(decision, Decision::Measured { .. }).then(|| self.clock.now());
         let started = contain(|| {
             let mut call = method.call(head, &mut message)?;
             let mut cx = Context::from_waker(Waker::noop());
@@ -109,9 +115,21 @@ impl ServerConnection {
             }
             Ok(First::Pending(call))
         });
-        match started.and_then(|started| started) {
+        let started = started.and_then(|started| started);
+        if let (Some(began), Decision::Measured { stands_for }) = (began, decision) {
+            let took = self.clock.now() - began;
+            let pending = matches!(started, Ok(First::Pending(_)));
+            self.turn.took(took, stands_for);
+            if !pending || has_budget_remaining() {
+                learned.record(took, !pending);
+            }
+        }
+        match started {
             Ok(First::Ready(around, call)) => self.respond(tx, stream, around, call),
-            Ok(First::Pending(call)) => self.spawn(stream, None, finish_unary(call)),
+            Ok(First::Pending(call)) => {
+                self.spawned_in_turn |= learned.may_be_slow();
+                self.spawn(stream, None, finish_unary(call));
+            }
             Err(status) => self.fail(tx, stream, &status),
         }
     }
@@ -153,7 +171,10 @@ impl ServerConnection {
         let gate = Arc::new(SendGate::default());
         let sink = Sink { stream, ops: Arc::clone(&self.ops), gate: Arc::clone(&gate) };
         match contain(|| method.start(head, input, sink)).and_then(|started| started) {
-            Ok(running) => self.spawn(stream, Some(gate), running),
+            Ok(running) => {
+                self.spawned_in_turn = true;
+                self.spawn(stream, Some(gate), running);
+            }
             Err(status) => self.fail(tx, stream, &status),
         }
     }
@@ -169,7 +190,6 @@ impl ServerConnection {
             let outcome = Contained::new(handler).await.unwrap_or_else(Outcome::Status);
             guard.finish(outcome);
         });
-        self.spawned_in_turn = true;
         if let Some(call) = self.calls.get(stream) {
             call.task = Some(task.abort_handle());
             call.gate = gate;

@@ -19,6 +19,7 @@ mod many_calls;
 mod metadata;
 mod panics;
 mod parked;
+mod placement;
 mod raw;
 mod refusals;
 mod shutdown;

@@ -75,7 +75,9 @@ where
         if self.connection.is_finished() && self.connection.pending_output() == 0 {
             return self.close(CloseReason::Finished);
         }
-        more_to_read || more_to_write || self.may_read_again()
+        // A task that was spawned in this turn runs next on this worker, and may keep it: with the connection's own task
+        // in the run queue as well, an idle worker is woken and takes that, and watches the sockets afterwards.
+        more_to_read || more_to_write || self.may_read_again() || self.app.must_flush_now()
     }
 
     /// Applies what others pushed; true if they pushed anything.
