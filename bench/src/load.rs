@@ -1,15 +1,15 @@
-//! The load generators: h2load for gRPC servers, raw-client for the floor; and reading what they print.
+//! The load generators: h2load, raw-client for the floor, and programs on gRPC clients; and reading what they print.
 //!
-//! Both are closed loops on one thread. A run counts only if every call came back whole: h2load knows HTTP status and
-//! octets but not grpc-status, so the octets of DATA must be exactly those of the echoes.
+//! All are closed loops. A run counts only if every call came back whole: h2load knows HTTP status and octets but not
+//! grpc-status, so the octets of DATA must be exactly those of the echoes; the gRPC clients compare messages themselves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::peer::{Cores, pinned};
-use crate::programs::{Programs, Protocol};
+use crate::peer::pinned;
+use crate::programs::Invocation;
 
 /// Octets that a call puts on the wire, in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,56 +18,43 @@ pub(crate) struct Exchange {
     pub(crate) response: usize,
 }
 
-/// A load: so many calls at a time on one connection, each with the same message.
-#[derive(Debug)]
-pub(crate) struct Load {
-    core: Option<usize>,
-    streams: u32,
-    raw_client: PathBuf,
-    /// The length-prefixed message, for h2load to send.
+/// So many calls of a method, at a time and in all, with the same message.
+#[derive(Clone, Debug)]
+pub(crate) struct H2load {
+    pub(crate) method: &'static str,
+    pub(crate) connections: u32,
+    /// At a time on each connection.
+    pub(crate) streams: u32,
     message: PathBuf,
     message_octets: u64,
 }
 
-impl Load {
+impl H2load {
     /// Writes the message to where h2load finds it.
-    pub(crate) fn new(programs: &Programs, cores: Cores, streams: u32, payload: usize) -> Outcome<Self> {
+    pub(crate) fn new(
+        scratch: &Path,
+        method: &'static str,
+        connections: u32,
+        streams: u32,
+        payload: usize,
+    ) -> Outcome<Self> {
         let message = framed_message(payload)?;
-        let path = programs.scratch().join(format!("message-{payload}.bin"));
+        let path = scratch.join(format!("message-{payload}.bin"));
         std::fs::write(&path, &message)?;
-        Ok(Self {
-            core: cores.load,
-            streams,
-            raw_client: programs.raw_client(),
-            message: path,
-            message_octets: u64::try_from(message.len())?,
-        })
+        let message_octets = u64::try_from(message.len())?;
+        Ok(Self { method, connections, streams, message: path, message_octets })
     }
 
     /// Makes `calls` calls and returns how long they took together.
-    pub(crate) fn run(
-        &self,
-        protocol: Protocol,
-        port: u16,
-        exchange: Exchange,
-        calls: u64,
-    ) -> Outcome<Duration> {
-        match protocol {
-            Protocol::Grpc => self.h2load(port, calls),
-            Protocol::Octets => self.raw(port, exchange, calls),
-        }
-    }
-
-    /// `calls` calls of `bench.Echo/Unary`.
-    pub(crate) fn h2load(&self, port: u16, calls: u64) -> Outcome<Duration> {
-        let mut command = pinned(self.core, "h2load");
+    pub(crate) fn run(&self, core: Option<usize>, port: u16, calls: u64) -> Outcome<Duration> {
+        let mut command = pinned(core, "h2load");
         command
-            .args(["-c1", &format!("-n{calls}"), &format!("-m{}", self.streams)])
+            .args([format!("-c{}", self.connections), format!("-n{calls}"), format!("-m{}", self.streams)])
             // A server that says nothing for so long is broken.
             .arg("--connection-inactivity-timeout=10")
             .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"])
             .arg(&self.message)
-            .arg(format!("http://127.0.0.1:{port}/bench.Echo/Unary"));
+            .arg(format!("http://127.0.0.1:{port}/bench.Echo/{}", self.method));
         let report = Report::parse(&printed(command)?)?;
         let octets = calls * self.message_octets;
         if report.succeeded != calls {
@@ -78,24 +65,34 @@ impl Load {
         }
         Ok(report.took)
     }
+}
 
-    fn raw(&self, port: u16, exchange: Exchange, calls: u64) -> Outcome<Duration> {
-        let mut command = pinned(self.core, &self.raw_client);
-        command.args([
-            format!("--port={port}"),
-            format!("--request-octets={}", exchange.request),
-            format!("--response-octets={}", exchange.response),
-            format!("--requests={calls}"),
-            format!("--concurrency={}", self.streams),
-        ]);
-        let line: serde_json::Value = serde_json::from_str(&printed(command)?)?;
-        let seconds = line.get("seconds").and_then(serde_json::Value::as_f64);
-        Ok(Duration::try_from_secs_f64(seconds.ok_or("raw-client names no seconds")?)?)
+/// What a program on a gRPC client, or `raw-client`, printed.
+#[derive(Clone, Debug)]
+pub(crate) struct Printed(serde_json::Value);
+
+impl Printed {
+    /// Runs the program against `port` and reads the line of JSON it ends with.
+    pub(crate) fn of(client: &Invocation, core: Option<usize>, port: u16, more: &[String]) -> Outcome<Self> {
+        let mut command = client.on_core(core);
+        command.arg(format!("--port={port}")).args(more);
+        Ok(Self(serde_json::from_str(&printed(command)?)?))
+    }
+
+    /// A member of the object.
+    pub(crate) fn number(&self, name: &str) -> Outcome<f64> {
+        let number = self.0.get(name).and_then(serde_json::Value::as_f64);
+        number.ok_or_else(|| format!("a client printed no {name}: {}", self.0).into())
+    }
+
+    /// How long its calls took together.
+    pub(crate) fn took(&self) -> Outcome<Duration> {
+        Ok(Duration::try_from_secs_f64(self.number("seconds")?)?)
     }
 }
 
 /// `bench.Msg` with a payload of zeros, behind gRPC's length prefix: what each call sends and gets back.
-fn framed_message(payload: usize) -> Outcome<Vec<u8>> {
+pub(crate) fn framed_message(payload: usize) -> Outcome<Vec<u8>> {
     // Field 1, length-delimited; its length as a varint of one or two groups of seven bits.
     let mut message = vec![0x0a];
     match (u8::try_from(payload & 0x7f)?, u8::try_from(payload >> 7)?) {
@@ -117,12 +114,6 @@ fn printed(mut command: Command) -> Outcome<String> {
         return Err(format!("{command:?}: {status}: {}", String::from_utf8_lossy(&stderr).trim()).into());
     }
     Ok(String::from_utf8(stdout)?)
-}
-
-/// h2load's version as it names itself, when it is installed.
-pub(crate) fn h2load_version() -> Option<String> {
-    let output = Command::new("h2load").arg("--version").output().ok()?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// What h2load found.

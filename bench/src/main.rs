@@ -1,207 +1,175 @@
-//! One command, one side-by-side table: what a unary call costs our server, tonic's, and a TCP server that moves the same
-//! octets without looking at them.
+//! One command, one table: what calls cost our server and client, and what they cost those of tonic, grpc-go and C++ gRPC, an
+//! HTTP/2 server in C, and a TCP server that moves the same octets without looking at them.
 //!
-//! Programs are built and started here, the server pinned to one core and the load generator to another. Each contender is
-//! measured once a round, in an order that turns around from round to round, so that a machine that slows down slows all.
-//! What counts is CPU time per call; calls per second depend on the load generator as well.
-//!
-//! Left out: our client's cost, latency, open loops, TLS, more than one connection.
+//! Programs are built and started here, what is measured pinned to one core and its other side to another. What counts is CPU
+//! time per call; calls per second depend on the other side as well. Left out: open loops, more than two cores.
 
+mod exact;
+mod idle;
 mod load;
 mod peer;
+mod plot;
 mod programs;
 mod relay;
+mod rounds;
+mod rows;
+mod sharing;
 mod table;
 
 use std::error::Error;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use load::{Exchange, Load};
-use peer::{Cores, Peer};
-use programs::{Contender, Programs};
-use table::{Cell, Conditions, Row, Sample, Table};
+use peer::Cores;
+use programs::Programs;
+use table::{Conditions, Table};
 
 const HELP: &str = "\
-Measures a unary echo on our server, on tonic's and over bare TCP, side by side.
+Measures our server and client beside other stacks.
 
-Usage: clearway-bench [--full] [--rounds N] [--seconds S] [--json]
+Usage: clearway-bench [--full] [--rounds N] [--seconds S] [--only IDS] [--json] [--save FILE]
+       clearway-bench --plot FILE.json --to FILE.svg
 
-  --full       9 rounds of 3 s (about 11 minutes) instead of 3 rounds of 1 s (about 90 s)
-  --rounds N   measure each server N times
+  --full       5 rounds of 1 s each (9 for a single call in flight) instead of 3 of 0.3 s
+  --rounds N   measure each program N times
   --seconds S  for about so long each time; fractions are fine
+  --only IDS   only these sections, such as a-20,client-20; a word takes all sections that begin with it
   --json       print JSON instead of text
+  --save FILE  write the JSON to a file as well
+  --plot FILE  draw what --save wrote, as an SVG file named by --to
   --help       print this
 
-Builds what it measures (not counted above). Needs h2load (Debian package nghttp2-client); pins programs to cores when
-taskset is there and two cores are allowed.
+Builds what it measures (not counted above). Needs h2load (Debian package nghttp2-client). What else it can use, and says
+when it is missing: taskset, go, C++ gRPC (libgrpc++-dev, protobuf-compiler-grpc, pkg-config, g++), nghttpd
+(nghttp2-server), strace, valgrind.
 ";
-
-/// Calls at a time on one connection: the shapes that show the cost of a call and of a batch.
-const SHAPES: [Shape; 2] = [Shape { name: "a", streams: 100 }, Shape { name: "c", streams: 1 }];
-
-/// Octets of payload: a small answer, and one of everyday size.
-const PAYLOADS: [usize; 2] = [20, 1024];
-
-/// How many calls are in flight on the one connection.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    name: &'static str,
-    streams: u32,
-}
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Effort {
     rounds: usize,
+    /// Of a single call in flight.
+    lonely_rounds: usize,
     each: Duration,
 }
 
-const SHORT: Effort = Effort { rounds: 3, each: Duration::from_secs(1) };
-const FULL: Effort = Effort { rounds: 9, each: Duration::from_secs(3) };
+const SHORT: Effort = Effort { rounds: 3, lonely_rounds: 3, each: Duration::from_millis(300) };
+const FULL: Effort = Effort { rounds: 5, lonely_rounds: 9, each: Duration::from_secs(1) };
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
 enum Asked {
-    Measure { effort: Effort, json: bool },
+    Measure { effort: Effort, only: Vec<String>, json: bool, save: Option<PathBuf> },
+    Plot { from: PathBuf, to: PathBuf },
     Help,
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let (effort, json) = match read_flags(std::env::args_os().skip(1)) {
-        Ok(Asked::Measure { effort, json }) => (effort, json),
-        Ok(Asked::Help) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
+    let asked = match read_flags(std::env::args_os().skip(1)) {
+        Ok(asked) => asked,
         Err(error) => {
             eprintln!("clearway-bench: {error}");
             return ExitCode::from(2);
         }
     };
-    let Some(h2load) = load::h2load_version() else {
-        eprintln!("clearway-bench: skipped: h2load is not installed (Debian package nghttp2-client)");
-        return ExitCode::SUCCESS;
+    let outcome = match asked {
+        Asked::Help => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Asked::Plot { from, to } => draw(&from, &to),
+        Asked::Measure { effort, only, json, save } => report(effort, &only, json, save.as_deref()),
     };
-    match measure(effort, h2load) {
-        Ok(table) if json => println!("{:#}", table.to_json()),
-        Ok(table) => print!("{table}"),
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("clearway-bench: {error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }
 
-fn read_flags(args: impl IntoIterator<Item = std::ffi::OsString>) -> Outcome<Asked> {
+fn read_flags(args: impl IntoIterator<Item = OsString>) -> Outcome<Asked> {
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_args(args);
-    let (mut effort, mut rounds, mut each, mut json) = (SHORT, None, None, false);
+    let (mut effort, mut rounds, mut each) = (SHORT, None, None);
+    let (mut only, mut json, mut save, mut from, mut to) = (Vec::new(), false, None, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("full") => effort = FULL,
             Long("json") => json = true,
             Long("rounds") => rounds = Some(parser.value()?.parse()?),
             Long("seconds") => each = Some(Duration::try_from_secs_f64(parser.value()?.parse()?)?),
+            Long("only") => only.extend(parser.value()?.string()?.split(',').map(str::to_owned)),
+            Long("save") => save = Some(parser.value()?.into()),
+            Long("plot") => from = Some(parser.value()?.into()),
+            Long("to") => to = Some(parser.value()?.into()),
             Long("help") => return Ok(Asked::Help),
             other => return Err(format!("{}; see --help", other.unexpected()).into()),
         }
     }
-    let effort = Effort { rounds: rounds.unwrap_or(effort.rounds), each: each.unwrap_or(effort.each) };
+    match (from, to) {
+        (Some(from), Some(to)) => return Ok(Asked::Plot { from, to }),
+        (None, None) => {}
+        _ => return Err("--plot and --to go together; see --help".into()),
+    }
+    effort.lonely_rounds = rounds.unwrap_or(effort.lonely_rounds);
+    effort.rounds = rounds.unwrap_or(effort.rounds);
+    effort.each = each.unwrap_or(effort.each);
     if effort.rounds == 0 || effort.each.is_zero() {
         return Err("--rounds and --seconds: more than nothing".into());
     }
-    Ok(Asked::Measure { effort, json })
+    Ok(Asked::Measure { effort, only, json, save })
 }
 
-fn measure(effort: Effort, h2load: String) -> Outcome<Table> {
+fn draw(from: &Path, to: &Path) -> Outcome<()> {
+    let table = serde_json::from_str(&std::fs::read_to_string(from)?)?;
+    Ok(std::fs::write(to, plot::svg(&table)?)?)
+}
+
+fn report(effort: Effort, only: &[String], json: bool, save: Option<&Path>) -> Outcome<()> {
+    if std::process::Command::new("h2load").arg("--version").output().is_err() {
+        eprintln!("clearway-bench: skipped: h2load is not installed (Debian package nghttp2-client)");
+        return Ok(());
+    }
+    let table = measure(effort, only)?;
+    if let Some(path) = save {
+        std::fs::write(path, format!("{:#}\n", table.to_json()))?;
+    }
+    if json {
+        println!("{:#}", table.to_json());
+    } else {
+        print!("{table}");
+    }
+    Ok(())
+}
+
+fn measure(effort: Effort, only: &[String]) -> Outcome<Table> {
     let programs = Programs::build()?;
     let cores = Cores::choose();
-    let mut cells = Vec::new();
-    for shape in SHAPES {
-        for payload in PAYLOADS {
-            eprintln!("measuring 1 connection x {} calls, {payload} octets", shape.streams);
-            cells.push(measure_cell(&programs, cores, effort, shape, payload)?);
-        }
+    let wanted = |id: &str| only.is_empty() || only.iter().any(|start| id.starts_with(start));
+    let mut sections = Vec::new();
+    for plan in rows::plans(&programs, cores, &wanted)? {
+        eprintln!("measuring {}", plan.id);
+        sections.push(plan.measure(effort, cores)?);
     }
-    let conditions = Conditions { effort, cores, h2load, processor: peer::processor() };
-    Ok(Table { conditions, cells })
-}
-
-fn measure_cell(
-    programs: &Programs,
-    cores: Cores,
-    effort: Effort,
-    shape: Shape,
-    payload: usize,
-) -> Outcome<Cell> {
-    let load = Load::new(programs, cores, shape.streams, payload)?;
-    let exchange = octets_on_the_wire(programs, cores, &load)?;
-    let contenders = programs.contenders(exchange);
-    let mut calls = Vec::new();
-    for contender in &contenders {
-        calls.push(calls_that_take(effort.each, contender, cores, &load, exchange)?);
+    eprintln!("measuring what is shared, what is idle, and what can be counted");
+    sections.extend(sharing::sections(&programs, effort, &wanted)?);
+    sections.extend(idle::sections(&programs, &wanted)?);
+    let (counted, missing) = exact::sections(&programs, effort, &wanted)?;
+    sections.extend(counted);
+    if sections.is_empty() {
+        return Err(format!("--only {}: no such section", only.join(",")).into());
     }
-    let mut rows: Vec<Row> = contenders.iter().map(|contender| Row::new(contender.name)).collect();
-    for round in 0..effort.rounds {
-        let mut turn: Vec<_> = contenders.iter().zip(&calls).zip(&mut rows).collect();
-        if round % 2 == 1 {
-            turn.reverse();
-        }
-        for ((contender, calls), row) in turn {
-            row.samples.push(sample(contender, cores, &load, exchange, *calls)?);
-        }
-    }
-    Ok(Cell { shape, payload, exchange, rows })
-}
-
-/// What a call of this load is made of: our server behind a relay that counts.
-fn octets_on_the_wire(programs: &Programs, cores: Cores, load: &Load) -> Outcome<Exchange> {
-    /// Two runs of different length, so that the opening of the connection cancels out.
-    const FEW: u64 = 500;
-    const MANY: u64 = 5_500;
-
-    let server = Peer::start(&programs.ours(), cores.server)?;
-    let few = relay::count(server.port(), |port| load.h2load(port, FEW).map(drop))?;
-    let many = relay::count(server.port(), |port| load.h2load(port, MANY).map(drop))?;
-    let each = |few: u64, many: u64| usize::try_from((many - few + (MANY - FEW) / 2) / (MANY - FEW));
-    Ok(Exchange { request: each(few.up, many.up)?, response: each(few.down, many.down)? })
-}
-
-/// How many calls keep this contender busy for about `wanted`.
-fn calls_that_take(
-    wanted: Duration,
-    contender: &Contender,
-    cores: Cores,
-    load: &Load,
-    exchange: Exchange,
-) -> Outcome<u64> {
-    const PROBE: u64 = 2_000;
-
-    let server = Peer::start(&contender.command, cores.server)?;
-    let took = load.run(contender.protocol, server.port(), exchange, PROBE)?;
-    let calls = u128::from(PROBE) * wanted.as_nanos() / took.as_nanos().max(1);
-    Ok(u64::try_from(calls)?.max(PROBE))
-}
-
-/// One fresh server, warmed up and measured.
-fn sample(
-    contender: &Contender,
-    cores: Cores,
-    load: &Load,
-    exchange: Exchange,
-    calls: u64,
-) -> Outcome<Sample> {
-    let server = Peer::start(&contender.command, cores.server)?;
-    load.run(contender.protocol, server.port(), exchange, (calls / 10).max(1_000))?;
-    let before = server.cpu_time()?;
-    let took = load.run(contender.protocol, server.port(), exchange, calls)?;
-    let cpu = server.cpu_time()?.saturating_sub(before);
-    Ok(Sample::new(calls, cpu, took))
+    let Programs { versions, mut notices, .. } = programs;
+    notices.extend(missing);
+    let conditions = Conditions { effort, cores, processor: peer::processor(), versions, notices };
+    Ok(Table { conditions, sections })
 }
 
 #[cfg(test)]
@@ -209,22 +177,29 @@ mod tests {
     use super::*;
 
     fn read(args: &[&str]) -> Outcome<Asked> {
-        read_flags(args.iter().map(std::ffi::OsString::from))
+        read_flags(args.iter().map(OsString::from))
     }
 
     #[test]
     fn flags_are_read() {
-        assert_eq!(read(&[]).unwrap(), Asked::Measure { effort: SHORT, json: false });
-        assert_eq!(read(&["--full", "--json"]).unwrap(), Asked::Measure { effort: FULL, json: true });
-        let effort = Effort { rounds: 5, each: Duration::from_millis(500) };
-        let asked = read(&["--rounds", "5", "--full", "--seconds=0.5"]).unwrap();
-        assert_eq!(asked, Asked::Measure { effort, json: false });
+        let short = Asked::Measure { effort: SHORT, only: Vec::new(), json: false, save: None };
+        assert_eq!(read(&[]).unwrap(), short);
+        let full = Asked::Measure { effort: FULL, only: Vec::new(), json: true, save: Some("f".into()) };
+        assert_eq!(read(&["--full", "--json", "--save=f"]).unwrap(), full);
+        let effort = Effort { rounds: 5, lonely_rounds: 5, each: Duration::from_millis(500) };
+        let only = vec!["a".to_owned(), "idle".to_owned()];
+        let asked = read(&["--rounds", "5", "--full", "--seconds=0.5", "--only", "a,idle"]).unwrap();
+        assert_eq!(asked, Asked::Measure { effort, only, json: false, save: None });
+        let plot = Asked::Plot { from: "a.json".into(), to: "b.svg".into() };
+        assert_eq!(read(&["--plot=a.json", "--to=b.svg"]).unwrap(), plot);
         assert_eq!(read(&["--help"]).unwrap(), Asked::Help);
     }
 
     #[test]
     fn no_effort_is_refused() {
-        for bad in [&["--rounds=0"][..], &["--seconds=0"], &["--seconds=-1"], &["--fast"], &["more"]] {
+        for bad in
+            [&["--rounds=0"][..], &["--seconds=0"], &["--seconds=-1"], &["--fast"], &["more"], &["--plot=x"]]
+        {
             assert!(read(bad).is_err(), "{bad:?}");
         }
     }

@@ -1,12 +1,13 @@
-//! Running a server: pinned to a core, waited for, its CPU time read, and stopped when it goes out of scope.
+//! Running a server: pinned to a core, waited for, its CPU time and memory read, and stopped when it goes out of scope.
 
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::programs::Invocation;
+use crate::programs::{Invocation, Port};
 
 /// A server that has not said where it listens by then is broken.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -77,11 +78,19 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts a server and waits until it has printed `listening on ADDRESS:PORT`.
+    /// Starts a server and waits until it accepts connections.
     pub(crate) fn start(server: &Invocation, core: Option<usize>) -> Outcome<Self> {
+        match server.port {
+            Port::Announced => Self::start_and_read(server, core),
+            Port::Last => Self::start_and_try(server, core),
+        }
+    }
+
+    /// Waits for the line `listening on ADDRESS:PORT`.
+    fn start_and_read(server: &Invocation, core: Option<usize>) -> Outcome<Self> {
         let name = server.program.display();
-        let mut child = pinned(core, &server.program)
-            .args(&server.args)
+        let mut child = server
+            .on_core(core)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -104,9 +113,55 @@ impl Peer {
         Ok(peer)
     }
 
+    /// For servers that do not say when they are ready: gives a free port as the last argument and tries to connect.
+    fn start_and_try(server: &Invocation, core: Option<usize>) -> Outcome<Self> {
+        let name = server.program.display();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let child = server
+            .on_core(core)
+            .arg(port.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("cannot start {name}: {error}"))?;
+        let peer = Self { child, port };
+        let start = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if start.elapsed() > START_LIMIT {
+                return Err(format!("{name} does not accept connections").into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(peer)
+    }
+
     /// Where it listens on 127.0.0.1.
     pub(crate) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) -> Outcome<()> {
+        signal("-TERM", self.child.id())?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Memory of the process that is in RAM, in octets.
+    pub(crate) fn resident(&self) -> Outcome<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        resident_in(&status).ok_or_else(|| "no VmRSS in /proc/PID/status".into())
+    }
+
+    /// The part of its CPU time that was not spent in the kernel, from 0 to 1 since it started, in the kernel's estimate.
+    pub(crate) fn user_ticks(&self) -> Outcome<Ticks> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        Ticks::read(&stat).ok_or_else(|| "cannot read /proc/PID/stat".into())
     }
 
     /// How long all its threads ran so far, as the kernel's scheduler counts it.
@@ -126,6 +181,45 @@ impl Drop for Peer {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Clock ticks spent in user space and in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticks {
+    user: u64,
+    system: u64,
+}
+
+impl Ticks {
+    /// Fields 14 and 15 of `/proc/PID/stat`, counted after the program's name, which may hold blanks.
+    fn read(stat: &str) -> Option<Self> {
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+        Some(Self { user: fields.next()?.parse().ok()?, system: fields.next()?.parse().ok()? })
+    }
+
+    /// The share of user space in what was spent since `before`; nothing when that is too little to say.
+    pub(crate) fn user_share_since(self, before: Self) -> Option<f64> {
+        let (user, system) = (self.user.checked_sub(before.user)?, self.system.checked_sub(before.system)?);
+        (user + system >= 30).then(|| user as f64 / (user + system) as f64)
+    }
+}
+
+/// Sends a signal, named as `kill` names it.
+pub(crate) fn signal(name: &str, process: u32) -> Outcome<()> {
+    let status = Command::new("kill").args([name, &process.to_string()]).status()?;
+    if status.success() { Ok(()) } else { Err(format!("kill {name} {process}: {status}").into()) }
+}
+
+/// How busy the machine is: the average number of runnable threads in the last minute.
+pub(crate) fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// `VmRSS` in octets.
+fn resident_in(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 fn port_in(line: &str) -> Option<u16> {
@@ -150,6 +244,21 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_read_in_octets() {
+        assert_eq!(resident_in("VmSize:\t 9 kB\nVmRSS:\t    2048 kB\nThreads:\t1\n"), Some(2 << 20));
+        assert_eq!(resident_in("Threads:\t1\n"), None);
+    }
+
+    #[test]
+    fn ticks_are_counted_after_the_name() {
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194304 9 0 0 0 30 70 0 0 20 0 1 0 5";
+        let ticks = Ticks::read(stat).unwrap();
+        assert_eq!(ticks, Ticks { user: 30, system: 70 });
+        assert_eq!(ticks.user_share_since(Ticks { user: 0, system: 0 }), Some(0.3));
+        assert_eq!(ticks.user_share_since(Ticks { user: 25, system: 68 }), None);
+    }
+
+    #[test]
     fn run_time_is_the_first_field() {
         assert_eq!(run_time("1234567 89 10\n"), Some(Duration::from_nanos(1_234_567)));
         assert_eq!(run_time(""), None);
@@ -164,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_program_that_says_something_else_is_named() {
-        let echo = Invocation { program: "echo".into(), args: vec!["hello".into()] };
+        let echo = Invocation::new("echo", ["hello"]);
         let error = Peer::start(&echo, None).unwrap_err().to_string();
         assert_eq!(error, "echo says \"hello\\n\" instead of its address");
     }

@@ -15,6 +15,9 @@ Answers every A octets with B octets over bare TCP.
 
 Usage: raw-server --port N --request-octets A --response-octets B
                   [--runtime current_thread|multi_thread] [--workers K]
+       raw-server --port N --download-octets D [...]
+
+With --download-octets it reads a count (four octets, big-endian) and writes so many blocks of D octets, one after another.
 ";
 
 /// As much as the other servers read at a time.
@@ -45,11 +48,30 @@ async fn serve(mut stream: TcpStream, exchange: Exchange) -> std::io::Result<()>
     }
 }
 
-fn read_flags() -> Result<(u16, Scheduler, Exchange), Box<dyn Error>> {
+/// The floor of a server stream: one write for each message, and as many as were asked for.
+async fn download(mut stream: TcpStream, octets: usize) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    loop {
+        let count = stream.read_u32().await?;
+        for _ in 0..count {
+            // Made anew each time, as a service makes its messages.
+            stream.write_all(&vec![0; octets]).await?;
+        }
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy)]
+enum Work {
+    Exchange(Exchange),
+    Download(usize),
+}
+
+fn read_flags() -> Result<(u16, Scheduler, Work), Box<dyn Error>> {
     use lexopt::prelude::*;
 
     let (mut port, mut runtime, mut workers) = (None, String::from("current_thread"), None);
-    let (mut request, mut response) = (0, 0);
+    let (mut request, mut response, mut download) = (0, 0, 0);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -58,25 +80,33 @@ fn read_flags() -> Result<(u16, Scheduler, Exchange), Box<dyn Error>> {
             Long("workers") => workers = Some(parser.value()?.parse()?),
             Long("request-octets") => request = parser.value()?.parse()?,
             Long("response-octets") => response = parser.value()?.parse()?,
+            Long("download-octets") => download = parser.value()?.parse()?,
             _ => return Err(HELP.into()),
         }
     }
-    if request == 0 || response == 0 {
-        return Err(HELP.into());
-    }
+    let work = match (request, response, download) {
+        (0, 0, octets @ 1..) => Work::Download(octets),
+        (request @ 1.., response @ 1.., 0) => Work::Exchange(Exchange { request, response }),
+        _ => return Err(HELP.into()),
+    };
     let scheduler = Scheduler::from_flags(&runtime, workers)?;
-    Ok((port.ok_or(HELP)?, scheduler, Exchange { request, response }))
+    Ok((port.ok_or(HELP)?, scheduler, work))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (port, scheduler, exchange) = read_flags()?;
+    let (port, scheduler, work) = read_flags()?;
     scheduler.build()?.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         clearway_peers::announce(listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;
             // A connection that breaks is the client's affair.
-            tokio::spawn(async move { drop(serve(stream, exchange).await) });
+            tokio::spawn(async move {
+                drop(match work {
+                    Work::Exchange(exchange) => serve(stream, exchange).await,
+                    Work::Download(octets) => download(stream, octets).await,
+                });
+            });
         }
     })
 }
