@@ -45,17 +45,40 @@ pub(crate) enum FramingError {
     TooLarge { size: usize, limit: usize },
 }
 
+/// A message that comes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Incoming {
+    /// Of a request, at the server.
+    Request,
+    /// Of a response, at the client.
+    Response,
+}
+
+impl Incoming {
+    /// The message, and whose limit it is.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Request => ("request", "server's"),
+            Self::Response => ("response", "client's"),
+        }
+    }
+}
+
 impl FramingError {
-    /// The status of a call that meets it.
-    pub(crate) fn status(self) -> Status {
+    /// The status of a call that meets it; `message` says which one it was, and whose limit counts: the caller must be able to
+    /// tell.
+    pub(crate) fn status(self, message: Incoming) -> Status {
         match self {
             Self::BadFlag(flag) => Status::internal(format!("message prefix has flag {flag}, want 0 or 1")),
             Self::Compressed => {
                 Status::internal("message is flagged as compressed, but grpc-encoding names no compression")
             }
-            Self::TooLarge { size, limit } => Status::resource_exhausted(format!(
-                "received message of {size} bytes exceeds the limit of {limit} (max_decoding_message_size)"
-            )),
+            Self::TooLarge { size, limit } => {
+                let (which, whose) = message.words();
+                Status::resource_exhausted(format!(
+                    "{which} message of {size} bytes exceeds the {whose} limit of {limit} (max_decoding_message_size)"
+                ))
+            }
         }
     }
 }
@@ -247,7 +270,10 @@ mod tests {
     fn a_prefix_is_judged_before_anything_is_allocated() {
         let judge = |prefix: [u8; 5]| take_all(&mut Assembler::new(100), &prefix).err();
         assert_eq!(judge([0, 0, 0, 0, 101]), Some(FramingError::TooLarge { size: 101, limit: 100 }));
-        assert_eq!(judge([0, 255, 255, 255, 255]).unwrap().status().code(), crate::Code::ResourceExhausted);
+        assert_eq!(
+            judge([0, 255, 255, 255, 255]).unwrap().status(Incoming::Request).code(),
+            crate::Code::ResourceExhausted
+        );
         assert_eq!(judge([2, 0, 0, 0, 0]), Some(FramingError::BadFlag(2)));
         assert_eq!(judge([1, 0, 0, 0, 0]), Some(FramingError::Compressed));
         let mut assembler = Assembler::new(usize::MAX);

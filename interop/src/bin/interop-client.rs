@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn metadata_is_split_at_the_first_colon() {
         let metadata = work("--additional_metadata a:b:c;x-bin:\u{1};a:d;").metadata;
-        let values: Vec<_> = metadata.get_all("a").map(|value| value.to_str().unwrap()).collect();
+        let values: Vec<_> = metadata.get_all("a").iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!(values, ["b:c", "d"]);
         assert_eq!(metadata.get_bin("x-bin").unwrap().to_bytes().unwrap(), "\u{1}");
     }

@@ -13,7 +13,7 @@ use super::channel::Event;
 use super::connection::{Call, ClientConnection, Stage};
 use super::start::Outgoing;
 use crate::cause::{Processed, TransportCause, TransportEvent};
-use crate::framing::{PREFIX, is_grpc};
+use crate::framing::{Incoming, PREFIX, is_grpc};
 use crate::inbound::End;
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
@@ -178,7 +178,9 @@ impl Call {
         if self.is_collected() {
             tx.release(stream, input.len());
         }
-        while let Some(message) = self.assembler.next(&mut input).map_err(|error| error.status())? {
+        while let Some(message) =
+            self.assembler.next(&mut input).map_err(|error| error.status(Incoming::Response))?
+        {
             if core::mem::take(&mut self.expecting) {
                 tx.message_complete(stream);
             }

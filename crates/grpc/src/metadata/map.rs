@@ -129,25 +129,21 @@ impl MetadataMap {
     }
 
     /// All text values of a key, in order.
-    pub fn get_all<'a>(
-        &'a self,
-        key: impl AsMetadataKey<Ascii> + 'a,
-    ) -> impl Iterator<Item = &'a MetadataValue<Ascii>> {
-        self.entries().iter().filter_map(move |entry| match entry {
+    pub fn get_all(&self, key: impl AsMetadataKey<Ascii>) -> GetAll<'_, Ascii> {
+        let values = self.entries().iter().filter_map(|entry| match entry {
             Entry::Ascii(name, value) if *name == key.name() => Some(value),
             _ => None,
-        })
+        });
+        GetAll(values.collect())
     }
 
     /// All binary values of a key, in order.
-    pub fn get_all_bin<'a>(
-        &'a self,
-        key: impl AsMetadataKey<Binary> + 'a,
-    ) -> impl Iterator<Item = &'a MetadataValue<Binary>> {
-        self.entries().iter().filter_map(move |entry| match entry {
+    pub fn get_all_bin(&self, key: impl AsMetadataKey<Binary>) -> GetAll<'_, Binary> {
+        let values = self.entries().iter().filter_map(|entry| match entry {
             Entry::Binary(name, value) if *name == key.name() => Some(value),
             _ => None,
-        })
+        });
+        GetAll(values.collect())
     }
 
     /// True if the key, of either encoding, has a value.
@@ -249,6 +245,26 @@ impl MetadataMap {
             Entry::Ascii(key, _) => KeyRef::Ascii(key),
             Entry::Binary(key, _) => KeyRef::Binary(key),
         })
+    }
+}
+
+/// The values of one key, in order.
+#[derive(Clone, Debug)]
+pub struct GetAll<'a, E: Encoding>(Vec<&'a MetadataValue<E>>);
+
+impl<'a, E: Encoding> GetAll<'a, E> {
+    /// The values.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a MetadataValue<E>> {
+        self.0.iter().copied()
+    }
+}
+
+impl<'a, E: Encoding> IntoIterator for GetAll<'a, E> {
+    type Item = &'a MetadataValue<E>;
+    type IntoIter = std::vec::IntoIter<&'a MetadataValue<E>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -381,8 +397,8 @@ mod tests {
         assert_eq!(map.len(), 5);
         assert_eq!(map.get("x-a").unwrap(), "1");
         assert_eq!(map.get("X-A").unwrap(), "1");
-        assert_eq!(map.get_all("x-a").map(|v| v.to_str().unwrap()).collect::<Vec<_>>(), ["1", "2"]);
-        let binary: Vec<_> = map.get_all_bin("x-b-bin").map(|v| v.to_bytes().unwrap()).collect();
+        assert_eq!(map.get_all("x-a").iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>(), ["1", "2"]);
+        let binary: Vec<_> = map.get_all_bin("x-b-bin").iter().map(|v| v.to_bytes().unwrap()).collect();
         assert_eq!(binary, [&[0u8, 1][..], &[0xff]]);
         assert!(map.get("x-b-bin").is_none() && map.get("te").is_none());
     }
@@ -405,7 +421,7 @@ mod tests {
         assert_eq!(map.len(), 3);
         assert_eq!(map.get_bin("b-bin").unwrap().as_encoded_bytes(), b"AP8", "no padding");
         assert_eq!(map.insert("a", "3".parse().unwrap()).unwrap(), "1");
-        assert_eq!(map.get_all("a").count(), 1);
+        assert_eq!(map.get_all("a").iter().count(), 1);
         assert_eq!(map.remove("a").unwrap(), "3");
         assert!(map.remove("a").is_none() && map.contains_key("B-bin"));
     }

@@ -12,7 +12,7 @@ mod wire;
 pub use key::{
     Ascii, AsciiMetadataKey, Binary, BinaryMetadataKey, Encoding, InvalidMetadataKey, MetadataKey,
 };
-pub use map::{AsMetadataKey, IntoMetadataKey, KeyAndValueRef, KeyRef, MetadataMap};
+pub use map::{AsMetadataKey, GetAll, IntoMetadataKey, KeyAndValueRef, KeyRef, MetadataMap};
 pub(crate) use value::decode as decode_base64;
 pub use value::{
     AsciiMetadataValue, BinaryMetadataValue, InvalidMetadataValue, InvalidMetadataValueBytes, MetadataValue,

@@ -10,7 +10,7 @@ use super::call::{Call, Intake};
 use super::connection::ServerConnection;
 use crate::Status;
 use crate::codec::DecodeBuf;
-use crate::framing::PREFIX;
+use crate::framing::{Incoming, PREFIX};
 use crate::metadata::MetadataMap;
 
 impl ServerConnection {
@@ -25,7 +25,7 @@ impl ServerConnection {
                 Ok(Some(_)) if message.is_some() => return self.fail(tx, stream, &too_many_messages()),
                 Ok(Some(whole)) if end_stream && input.is_empty() => return self.dispatch(tx, stream, whole),
                 Ok(Some(whole)) => *message = Some(whole.into_bytes()),
-                Err(error) => return self.fail(tx, stream, &error.status()),
+                Err(error) => return self.fail(tx, stream, &error.status(Incoming::Request)),
             }
         }
         if end_stream {
@@ -52,7 +52,7 @@ impl ServerConnection {
                         None => tx.release(stream, octets),
                     }
                 }
-                Err(error) => return self.fail(tx, stream, &error.status()),
+                Err(error) => return self.fail(tx, stream, &error.status(Incoming::Request)),
             }
         }
         if end_stream {

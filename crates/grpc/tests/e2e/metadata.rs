@@ -23,10 +23,10 @@ fn fill(metadata: &mut MetadataMap) {
 }
 
 fn assert_filled(metadata: &MetadataMap, whose: &str) {
-    let texts: Vec<_> = metadata.get_all("x-text").map(|value| value.as_bytes()).collect();
+    let texts: Vec<_> = metadata.get_all("x-text").iter().map(|value| value.as_bytes()).collect();
     assert_eq!(texts, [&b"one"[..], b"two, three", b"", b"~ !"], "{whose}");
     let octets: Vec<_> =
-        metadata.get_all_bin("x-octets-bin").map(|value| value.to_bytes().expect("base64")).collect();
+        metadata.get_all_bin("x-octets-bin").iter().map(|value| value.to_bytes().expect("base64")).collect();
     assert_eq!(octets, OCTETS, "{whose}");
 }
 
@@ -128,6 +128,7 @@ async fn binary_values_joined_by_a_proxy_are_taken_apart() {
             let octets: Vec<_> = request
                 .metadata()
                 .get_all_bin("x-bin")
+                .iter()
                 .map(|value| value.to_bytes().expect("base64"))
                 .collect();
             Ok(Response::new(Bytes::from(format!("{octets:?}"))))

@@ -140,7 +140,7 @@ async fn bodies_that_are_no_message_get_a_status_and_leave_their_neighbours_alon
         // The prefix alone is enough to refuse it; nothing of the size was ever there.
         (Code::ResourceExhausted, "4294967295", echo(), &[0, 255, 255, 255, 255][..]),
         (Code::ResourceExhausted, "max_decoding_message_size", echo(), &over),
-        (Code::ResourceExhausted, "1001 bytes exceeds the limit of 1000", grpc("/t.S/Sum"), &over),
+        (Code::ResourceExhausted, "1001 bytes exceeds the server's limit of 1000", grpc("/t.S/Sum"), &over),
         (Code::Internal, "middle of a message", echo(), &[0, 0, 0, 0, 9, 1, 2]),
         (Code::Internal, "middle of a message", echo(), &[0, 0, 0]),
         (Code::Internal, "middle of a message", grpc("/t.S/Sum"), &[0, 0, 0, 0, 9, 1, 2]),
