@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clearway::transport::Identity;
 use lexopt::prelude::*;
 
 /// Why a command line cannot be used, in one line.
@@ -88,9 +89,26 @@ impl Values {
     }
 }
 
-/// What is said to `--use_tls=true`.
-pub const NO_TLS: &str =
-    "--use_tls=true: this build has no TLS yet (clearway-transport speaks cleartext HTTP/2 only)";
+/// A file that a flag names.
+///
+/// # Errors
+/// It cannot be read; the error names flag and file.
+pub fn file(flag: &str, path: &str) -> Result<Vec<u8>, Problem> {
+    std::fs::read(path).map_err(|error| format!("--{flag}: {path}: {error}"))
+}
+
+/// A server's certificate chain and key, from the two files that a pair of flags names.
+///
+/// # Errors
+/// One is missing, or cannot be read.
+pub fn identity(
+    (cert_flag, cert): (&str, Option<&str>),
+    (key_flag, key): (&str, Option<&str>),
+) -> Result<Identity, Problem> {
+    let cert = cert.ok_or_else(|| format!("--{cert_flag} is missing; TLS needs a certificate"))?;
+    let key = key.ok_or_else(|| format!("--{key_flag} is missing; TLS needs the certificate's key"))?;
+    Ok(Identity::from_pem(file(cert_flag, cert)?, file(key_flag, key)?))
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! test.
 
 pub mod cases;
+pub mod certificates;
 pub mod flags;
 pub mod service;
 

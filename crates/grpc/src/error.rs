@@ -82,6 +82,13 @@ impl From<clearway_transport::AddressError> for Error {
     }
 }
 
+#[cfg(feature = "tls")]
+impl From<clearway_transport::tls::TlsConfigError> for Error {
+    fn from(error: clearway_transport::tls::TlsConfigError) -> Self {
+        Self::config(error.to_string())
+    }
+}
+
 impl From<core::convert::Infallible> for Error {
     fn from(never: core::convert::Infallible) -> Self {
         match never {}

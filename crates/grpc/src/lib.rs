@@ -13,7 +13,10 @@
 //! * [`Status`] says how a call ended, and what happened on the transport if that was why.
 //! * [`observe`] shows every frame of a connection as it goes by.
 //!
-//! Left out so far: TLS, compression, retries by policy, balancing over several addresses, interceptors.
+//! Cargo feature `tls` (off by default) brings TLS: [`transport::Server`]'s and [`transport::Endpoint`]'s `tls_config`, and
+//! targets with `https://`.
+//!
+//! Left out so far: compression, retries by policy, balancing over several addresses, interceptors.
 
 mod balance;
 mod cause;
@@ -49,6 +52,8 @@ pub mod transport {
     pub use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
     pub use crate::client::{Channel, Endpoint};
     pub use crate::server::{Router, Server};
+    #[cfg(feature = "tls")]
+    pub use clearway_transport::tls::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
     pub use clearway_transport::{
         Address, AddressError, CloseReason, ConnectPhase, Listener, PeerAddr, Stream, pair,
     };

@@ -20,6 +20,8 @@ pub enum ConnectPhase {
     Resolve,
     /// The TCP (or Unix) handshake.
     Tcp,
+    /// The TLS handshake.
+    Tls,
     /// The HTTP/2 preface: the peer's SETTINGS.
     Settings,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for ConnectPhase {
         f.write_str(match self {
             Self::Resolve => "resolving the name",
             Self::Tcp => "connecting",
+            Self::Tls => "the TLS handshake",
             Self::Settings => "waiting for the peer's SETTINGS",
         })
     }

@@ -5,7 +5,10 @@
 //! is generic over the application and its operations and knows nothing of what they mean: this crate names no gRPC
 //! type.
 //!
-//! Left out: TLS and ALPN (the next step of this crate), PROXY protocol, io_uring.
+//! Feature `tls` brings [`tls`], with rustls; without it, connections are cleartext. `tls-webpki-roots` and `tls-native-roots`
+//! bring sets of root certificates to choose.
+//!
+//! Left out: PROXY protocol, io_uring.
 
 mod accept;
 mod address;
@@ -15,8 +18,11 @@ mod cause;
 mod clock;
 mod connect;
 mod driver;
+mod first_octets;
 mod op_queue;
 mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use accept::{Listener, UnixPath, accept_loop};
 pub use address::{Address, AddressError, PeerAddr};
@@ -25,5 +31,6 @@ pub use cause::{CloseReason, Closed};
 pub use clock::Clock;
 pub use connect::{ConnectError, ConnectPhase, connect};
 pub use driver::{Driver, DriverConfig};
+pub use first_octets::FirstOctets;
 pub use op_queue::OpQueue;
 pub use stream::{Stream, pair};

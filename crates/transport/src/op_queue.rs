@@ -8,7 +8,7 @@
 //! send gate before they push.
 
 use std::sync::{Mutex, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 /// What the owner was asked to do with the whole connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -108,6 +108,18 @@ impl<Op> OpQueue<Op> {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Ready once the connection was asked to end, for whoever owns the queue before the driver does: a handshake. The driver
+    /// is asked again.
+    pub fn poll_asked_to_end(&self, cx: &Context<'_>) -> Poll<()> {
+        self.with(|state| {
+            if state.asked != Asked::GoOn {
+                return Poll::Ready(());
+            }
+            state.set_waker(cx.waker());
+            Poll::Pending
+        })
     }
 
     /// Swaps the operations into `into`, which must be empty. If there are none, the next push wakes `waker`.

@@ -1,4 +1,5 @@
-//! A byte stream of any kind we carry HTTP/2 on: TCP, a Unix socket, or one half of an in-process pair.
+//! A byte stream of any kind we carry HTTP/2 on: TCP, a Unix socket, or one half of an in-process pair,
+//! with or without TLS.
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -8,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::address::PeerAddr;
+#[cfg(feature = "tls")]
+use crate::tls::TlsStream;
 
 /// Octets an in-process pair holds in each direction.
 const PAIR_OCTETS: usize = 256 * 1024;
@@ -21,6 +24,9 @@ pub enum Stream {
     Unix(UnixStream),
     /// One half of [`pair`].
     InProcess(DuplexStream),
+    /// One of these with TLS over it.
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream<Stream>>),
 }
 
 /// Two streams connected to each other in memory.
@@ -43,6 +49,8 @@ impl Stream {
                 unix.peer_addr().ok().and_then(|addr| addr.as_pathname().map(ToOwned::to_owned)),
             ),
             Self::InProcess(_) => PeerAddr::InProcess,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.get_ref().peer(),
         }
     }
 }
@@ -72,6 +80,8 @@ macro_rules! each {
             Stream::Tcp($stream) => $act,
             Stream::Unix($stream) => $act,
             Stream::InProcess($stream) => $act,
+            #[cfg(feature = "tls")]
+            Stream::Tls($stream) => $act,
         }
     };
 }

@@ -3,7 +3,7 @@
 //! Generated code, the public API and the library's defaults; only the flags change anything, so that what a load
 //! generator finds here is true of every server built on the library.
 //!
-//! Left out: TLS, which comes with the transport's, and health checking, which comes with its service.
+//! Left out: health checking, which comes with its service.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -12,8 +12,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clearway::transport::{Address, Listener, Server};
+use clearway::transport::{Address, Identity, Listener, Server, ServerTlsConfig};
 use clearway::{Request, Response, Status, Streaming};
+use clearway_interop::{certificates, flags};
 
 /// Code generated from proto/bench/echo.proto.
 mod bench {
@@ -26,13 +27,15 @@ use bench::{Msg, StreamReq, Work};
 const HELP: &str = "\
 bench.Echo: echoes to measure, and methods that misuse a server on purpose (proto/bench/echo.proto).
 
-Usage: bench-server --port N [--runtime current_thread|multi_thread] [--workers K] [--max-streams N] [--tls]
+Usage: bench-server --port N [--runtime current_thread|multi_thread] [--workers K] [--max-streams N] [--tls [--cert FILE --key FILE]]
 
   --port N         listen on 127.0.0.1:N; 0 takes any free port
   --runtime R      tokio's scheduler (multi_thread)
   --workers K      threads of multi_thread (one for each core)
   --max-streams N  concurrent calls on one connection (the library's default)
-  --tls            speak TLS with ALPN h2 (not built yet)
+  --tls            speak TLS with ALPN h2, with a certificate made for this run that signs itself
+  --cert FILE      PEM certificate chain to use instead
+  --key FILE       its PEM private key
   --help           print this
 
 Prints `listening on 127.0.0.1:PORT` once it accepts connections; serves until it is killed.
@@ -131,8 +134,16 @@ impl Scheduler {
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Serve { port: u16, scheduler: Scheduler, max_streams: Option<u32> },
+    Serve { port: u16, scheduler: Scheduler, max_streams: Option<u32>, tls: Tls },
     Help,
+}
+
+/// Whether TLS is spoken, and with which certificate.
+#[derive(Debug, PartialEq, Eq)]
+enum Tls {
+    Off,
+    SelfSigned,
+    Files { cert: Option<String>, key: Option<String> },
 }
 
 fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
@@ -140,18 +151,16 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
 
     let mut parser = lexopt::Parser::from_args(args);
     let (mut port, mut runtime, mut workers, mut max_streams) = (None, None, None, None);
+    let (mut tls, mut cert, mut key) = (false, None, None);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Long("port") => port = Some(number(&mut parser, "--port")?),
             Long("workers") => workers = Some(number(&mut parser, "--workers")?),
             Long("max-streams") => max_streams = Some(number(&mut parser, "--max-streams")?),
-            Long("runtime") => {
-                let value = parser.value().and_then(ValueExt::string).map_err(|error| error.to_string())?;
-                runtime = Some(value);
-            }
-            Long("tls") => {
-                return Err("--tls: this build has no TLS yet (clearway speaks cleartext HTTP/2 only)".into());
-            }
+            Long("runtime") => runtime = Some(text(&mut parser, "--runtime")?),
+            Long("tls") => tls = true,
+            Long("cert") => cert = Some(text(&mut parser, "--cert")?),
+            Long("key") => key = Some(text(&mut parser, "--key")?),
             Long("help") => return Ok(Asked::Help),
             other => return Err(format!("{}; see --help", other.unexpected())),
         }
@@ -168,7 +177,27 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
         }
     };
     let port = port.ok_or("--port is missing; see --help")?;
-    Ok(Asked::Serve { port, scheduler, max_streams })
+    let tls = match (tls, cert, key) {
+        (false, None, None) => Tls::Off,
+        (false, ..) => return Err("--cert and --key need --tls".into()),
+        (true, None, None) => Tls::SelfSigned,
+        (true, cert, key) => Tls::Files { cert, key },
+    };
+    Ok(Asked::Serve { port, scheduler, max_streams, tls })
+}
+
+/// The library's server, with the certificate that was asked for.
+fn server(tls: &Tls) -> Result<Server, String> {
+    let identity = match tls {
+        Tls::Off => return Ok(Server::builder()),
+        Tls::SelfSigned => {
+            let pem = certificates::self_signed().map_err(|error| format!("no certificate: {error}"))?;
+            Identity::from_pem(pem.certificate, pem.key)
+        }
+        Tls::Files { cert, key } => flags::identity(("cert", cert.as_deref()), ("key", key.as_deref()))?,
+    };
+    let config = ServerTlsConfig::new().identity(identity);
+    Server::builder().tls_config(config).map_err(|error| error.to_string())
 }
 
 fn number<T>(parser: &mut lexopt::Parser, flag: &str) -> Result<T, String>
@@ -181,7 +210,11 @@ where
     parser.value().and_then(|value| value.parse()).map_err(|error| format!("{flag}: {error}"))
 }
 
-async fn serve(port: u16, max_streams: Option<u32>) -> Result<Infallible, String> {
+fn text(parser: &mut lexopt::Parser, flag: &str) -> Result<String, String> {
+    parser.value().and_then(lexopt::ValueExt::string).map_err(|error| format!("{flag}: {error}"))
+}
+
+async fn serve(server: Server, port: u16, max_streams: Option<u32>) -> Result<Infallible, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address))
         .await
@@ -189,7 +222,7 @@ async fn serve(port: u16, max_streams: Option<u32>) -> Result<Infallible, String
     println!("listening on {}", listener.local_addr().unwrap_or(address));
     // Whoever waits for the line reads it through a pipe.
     std::io::stdout().flush().map_err(|error| format!("stdout: {error}"))?;
-    let router = Server::builder().max_concurrent_streams(max_streams).add_service(EchoServer::new(Bench));
+    let router = server.max_concurrent_streams(max_streams).add_service(EchoServer::new(Bench));
     match router.serve_with_listener(listener, std::future::pending()).await {
         Err(error) => Err(error.to_string()),
         Ok(()) => Err("stopped serving although nobody asked for it".into()),
@@ -197,12 +230,19 @@ async fn serve(port: u16, max_streams: Option<u32>) -> Result<Infallible, String
 }
 
 fn main() -> ExitCode {
-    let (port, scheduler, max_streams) = match read_flags(std::env::args_os().skip(1)) {
-        Ok(Asked::Serve { port, scheduler, max_streams }) => (port, scheduler, max_streams),
+    let (port, scheduler, max_streams, tls) = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Serve { port, scheduler, max_streams, tls }) => (port, scheduler, max_streams, tls),
         Ok(Asked::Help) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
+        Err(message) => {
+            eprintln!("bench-server: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let server = match server(&tls) {
+        Ok(server) => server,
         Err(message) => {
             eprintln!("bench-server: {message}");
             return ExitCode::from(2);
@@ -215,7 +255,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Err(message) = runtime.block_on(serve(port, max_streams));
+    let Err(message) = runtime.block_on(serve(server, port, max_streams));
     eprintln!("bench-server: {message}");
     ExitCode::FAILURE
 }
@@ -233,11 +273,16 @@ mod tests {
         let scheduler = Scheduler::MultiThread { workers: Some(2) };
         assert_eq!(
             read(&["--port", "0", "--runtime", "multi_thread", "--workers=2", "--max-streams", "7"]),
-            Ok(Asked::Serve { port: 0, scheduler, max_streams: Some(7) })
+            Ok(Asked::Serve { port: 0, scheduler, max_streams: Some(7), tls: Tls::Off })
         );
         assert_eq!(
             read(&["--port=1", "--runtime=current_thread", "--workers=1"]),
-            Ok(Asked::Serve { port: 1, scheduler: Scheduler::CurrentThread, max_streams: None })
+            Ok(Asked::Serve {
+                port: 1,
+                scheduler: Scheduler::CurrentThread,
+                max_streams: None,
+                tls: Tls::Off
+            })
         );
         assert_eq!(read(&["--help"]), Ok(Asked::Help));
     }
@@ -251,10 +296,24 @@ mod tests {
             &["--port=1", "--runtime=threads"],
             &["--port=1", "--runtime=current_thread", "--workers=2"],
             &["--port=1", "more"],
+            &["--port=1", "--cert=a", "--key=b"],
         ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
-        assert!(read(&["--port=1", "--tls"]).is_err_and(|message| message.contains("no TLS yet")));
+    }
+
+    #[test]
+    fn tls_has_a_certificate_of_its_own_or_that_of_files() {
+        let tls = |args: &[&str]| match read(args) {
+            Ok(Asked::Serve { tls, .. }) => tls,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(tls(&["--port=1", "--tls"]), Tls::SelfSigned);
+        assert!(server(&Tls::SelfSigned).is_ok());
+        let files = tls(&["--port=1", "--tls", "--cert=/no/such"]);
+        assert!(server(&files).is_err_and(|message| message.contains("--key is missing")));
+        let files = tls(&["--port=1", "--tls", "--cert=/no/such", "--key=b"]);
+        assert!(server(&files).is_err_and(|message| message.contains("/no/such")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A plain HTTP/2 client on our engine: one GET. It prints the status and the body, lingers with the connection open, so
 //! that a suite can see how it takes what a server does after the response, and ends the connection gracefully.
 //!
-//! Left out: TLS, which comes with the transport's; redirects, methods other than GET, more than one request.
+//! Left out: redirects, methods other than GET, more than one request.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,17 +13,20 @@ use clearway_http2::hpack::{FieldSection, HeaderField, Indexing};
 use clearway_http2::{
     Chunk, Config, Connection, ErrorCode, Handler, Reset, ResponseHead, SlotFate, StreamKey, Tx,
 };
-use clearway_transport::{Address, Application, Clock, Closed, Driver, DriverConfig, OpQueue, connect};
+use clearway_transport::tls::{ClientTlsConfig, TlsConnector};
+use clearway_transport::{
+    Address, Application, Clock, Closed, Driver, DriverConfig, FirstOctets, OpQueue, Stream, connect,
+};
 use http::Uri;
 use tokio::sync::oneshot;
 
 const HELP: &str = "\
-A plain HTTP/2 client with prior knowledge: one GET.
+A plain HTTP/2 client: one GET, with prior knowledge or over TLS.
 
 Usage: h2-client URL [--insecure] [--linger-ms N]
 
-  URL             http://host[:port][/path]; https:// needs TLS, which is not built yet
-  --insecure      accept any certificate (https only)
+  URL             http://host[:port][/path] or https://host[:port][/path]
+  --insecure      accept any certificate; otherwise the machine says whom to trust (https only)
   --linger-ms N   keep the connection open for so long after the response; 300 by default
   --help          print this
 
@@ -36,8 +39,8 @@ const LONGEST_BODY: usize = 64 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let (target, linger) = match read_flags(std::env::args_os().skip(1)) {
-        Ok(Asked::Get { target, linger }) => (target, linger),
+    let (target, trust, linger) = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Get { target, trust, linger }) => (target, trust, linger),
         Ok(Asked::Help) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -51,7 +54,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))
-        .and_then(|runtime| runtime.block_on(get(&target, linger)));
+        .and_then(|runtime| runtime.block_on(get(&target, trust, linger)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -64,28 +67,42 @@ fn main() -> ExitCode {
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Get { target: Target, linger: Duration },
+    Get { target: Target, trust: Trust, linger: Duration },
     Help,
+}
+
+/// Whose certificates are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    Machine,
+    Anybody,
 }
 
 /// A URL, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
+    scheme: Scheme,
+    host: String,
     address: Address,
     authority: String,
     path: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
 }
 
 fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_args(args);
-    let (mut url, mut linger) = (None, Duration::from_millis(300));
+    let (mut url, mut trust, mut linger) = (None, Trust::Machine, Duration::from_millis(300));
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Value(value) if url.is_none() => url = Some(value.string().map_err(|error| error.to_string())?),
-            // Without TLS there is no certificate to look at.
-            Long("insecure") => {}
+            Long("insecure") => trust = Trust::Anybody,
             Long("linger-ms") => {
                 let value = parser.value().and_then(|value| value.parse());
                 linger = Duration::from_millis(value.map_err(|error| format!("--linger-ms: {error}"))?);
@@ -95,38 +112,50 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
         }
     }
     let url = url.ok_or("the URL is missing; see --help")?;
-    Ok(Asked::Get { target: read_url(&url)?, linger })
+    Ok(Asked::Get { target: read_url(&url)?, trust, linger })
 }
 
 fn read_url(url: &str) -> Result<Target, String> {
     let uri: Uri = url.parse().map_err(|error| format!("bad URL {url:?}: {error}"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(
-                "https: this build has no TLS yet (clearway-transport speaks cleartext HTTP/2 only)".into()
-            );
-        }
-        _ => return Err(format!("bad URL {url:?}: want http://host[:port][/path]")),
-    }
+    let (scheme, port) = match uri.scheme_str() {
+        Some("http") => (Scheme::Http, 80),
+        Some("https") => (Scheme::Https, 443),
+        _ => return Err(format!("bad URL {url:?}: want http:// or https://, then host[:port][/path]")),
+    };
     let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
         return Err(format!("bad URL {url:?}: it names no host"));
     };
     // RFC 9113 §8.3.1: no userinfo in :authority.
     let authority = authority.as_str().rsplit('@').next().unwrap_or_default().to_owned();
-    let address = if authority == host { format!("{host}:80") } else { authority.clone() };
+    let address = if authority == host { format!("{host}:{port}") } else { authority.clone() };
     let address = address.parse().map_err(|error| format!("bad URL {url:?}: {error}"))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    Ok(Target { address, authority, path })
+    Ok(Target { scheme, host: host.to_owned(), address, authority, path })
 }
 
-async fn get(target: &Target, linger: Duration) -> Result<(), String> {
+/// A connection on which HTTP/2 can be spoken.
+async fn dial(target: &Target, trust: Trust) -> Result<FirstOctets<Stream>, String> {
     let stream = connect(&target.address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
+    if target.scheme == Scheme::Http {
+        return Ok(FirstOctets::of_cleartext(stream));
+    }
+    let config = match trust {
+        Trust::Machine => ClientTlsConfig::new().with_native_roots(),
+        Trust::Anybody => ClientTlsConfig::new().dangerously_accept_any_certificate(),
+    };
+    let connector = TlsConnector::new(&config).map_err(|error| error.to_string())?;
+    let shaken = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(stream, &target.host)).await;
+    let tls = shaken.map_err(|_| "the TLS handshake took too long")?.map_err(|error| error.to_string())?;
+    Ok(FirstOctets::known(Stream::Tls(Box::new(tls))))
+}
+
+async fn get(target: &Target, trust: Trust, linger: Duration) -> Result<(), String> {
+    let stream = dial(target, trust).await?;
     let clock = Clock::start();
     let mut connection = Connection::client(Config::default(), clock.now());
     let request = [
         field(":method", "GET"),
-        field(":scheme", "http"),
+        field(":scheme", if target.scheme == Scheme::Https { "https" } else { "http" }),
         field(":path", &target.path),
         field(":authority", &target.authority),
         field("user-agent", concat!("clearway-h2-client/", env!("CARGO_PKG_VERSION"))),
@@ -134,7 +163,7 @@ async fn get(target: &Target, linger: Duration) -> Result<(), String> {
     connection.tx(clock.now()).open(request, true).map_err(|error| error.to_string())?;
     let (done, response) = oneshot::channel();
     let fetch = Fetch { status: 0, body: Vec::new(), done: Some(done) };
-    let (ops, peer) = (Arc::new(OpQueue::default()), stream.peer());
+    let (ops, peer) = (Arc::new(OpQueue::default()), stream.get_ref().peer());
     let driver =
         Driver::new(stream, peer, connection, fetch, Arc::clone(&ops), clock, DriverConfig::default());
     let driver = tokio::spawn(driver);
@@ -230,6 +259,10 @@ mod tests {
         let plain = target("http://127.0.0.1:8080/a?b=c");
         assert_eq!(plain.address, Address::Tcp("127.0.0.1:8080".parse().unwrap()));
         assert_eq!((plain.authority.as_str(), plain.path.as_str()), ("127.0.0.1:8080", "/a?b=c"));
+        assert_eq!(
+            target("https://example.org/").address,
+            Address::Host { host: "example.org".into(), port: 443 }
+        );
         let named = target("http://user@example.org");
         assert_eq!(named.address, Address::Host { host: "example.org".into(), port: 80 });
         assert_eq!((named.authority.as_str(), named.path.as_str()), ("example.org", "/"));
@@ -241,7 +274,9 @@ mod tests {
 
     #[test]
     fn flags_are_read() {
-        let Ok(Asked::Get { linger, .. }) = read(&["http://a/", "--insecure", "--linger-ms", "5"]) else {
+        let Ok(Asked::Get { trust: Trust::Anybody, linger, .. }) =
+            read(&["http://a/", "--insecure", "--linger-ms", "5"])
+        else {
             panic!("a good command line is refused");
         };
         assert_eq!(linger, Duration::from_millis(5));
@@ -249,6 +284,9 @@ mod tests {
         for bad in [&[][..], &["http://a/", "http://b/"], &["http://a/", "--linger-ms", "-1"], &["--bad"]] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
-        assert!(read(&["https://a/"]).is_err_and(|message| message.contains("no TLS yet")));
+        let Ok(Asked::Get { trust: Trust::Machine, target, .. }) = read(&["https://a/"]) else {
+            panic!("a good command line is refused");
+        };
+        assert_eq!(target.scheme, Scheme::Https);
     }
 }

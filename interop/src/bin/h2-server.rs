@@ -3,8 +3,6 @@
 //!
 //! Everything but the 100 concurrent streams it announces is the library's default, so that what a suite finds here is
 //! true of every server built on the library.
-//!
-//! Left out: TLS, which comes with the transport's.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -15,6 +13,8 @@ use std::sync::Arc;
 
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing};
 use clearway_http2::{Chunk, Config, Connection, Handler, RequestHead, Reset, SlotFate, StreamKey, Tx};
+use clearway_interop::flags;
+use clearway_transport::tls::{ServerTlsConfig, TlsAcceptor};
 use clearway_transport::{
     Address, Application, Clock, Closed, Driver, DriverConfig, Listener, OpQueue, Stream, accept_loop,
 };
@@ -25,7 +25,7 @@ A plain HTTP/2 server: 200 and a short body on every path, after reading the who
 Usage: h2-server --port N [--tls --cert FILE --key FILE]
 
   --port N      listen on 127.0.0.1:N; 0 takes any free port
-  --tls         speak TLS with ALPN h2 (not built yet)
+  --tls         speak TLS with ALPN h2
   --cert FILE   PEM certificate chain for --tls
   --key FILE    PEM private key for --tls
   --help        print this
@@ -42,12 +42,19 @@ const _: () = assert!(BODY.len() == 20, "BODY_LENGTH says how long the body is")
 const CONCURRENT_STREAMS: u32 = 100;
 
 fn main() -> ExitCode {
-    let port = match read_flags(std::env::args_os().skip(1)) {
-        Ok(Asked::Serve { port }) => port,
+    let (port, tls) = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Serve { port, tls }) => (port, tls),
         Ok(Asked::Help) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
+        Err(message) => {
+            eprintln!("h2-server: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let acceptor = match tls.map(acceptor).transpose() {
+        Ok(acceptor) => acceptor,
         Err(message) => {
             eprintln!("h2-server: {message}");
             return ExitCode::from(2);
@@ -60,7 +67,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Err(error) = runtime.block_on(serve(port));
+    let Err(error) = runtime.block_on(serve(port, acceptor));
     eprintln!("h2-server: cannot listen on 127.0.0.1:{port}: {error}");
     ExitCode::FAILURE
 }
@@ -68,15 +75,30 @@ fn main() -> ExitCode {
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Serve { port: u16 },
+    Serve { port: u16, tls: Option<Files> },
     Help,
+}
+
+/// Where certificate and key are.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Files {
+    cert: Option<String>,
+    key: Option<String>,
+}
+
+fn acceptor(files: Files) -> Result<TlsAcceptor, String> {
+    let identity = flags::identity(("cert", files.cert.as_deref()), ("key", files.key.as_deref()))?;
+    TlsAcceptor::new(&ServerTlsConfig::new().identity(identity)).map_err(|error| error.to_string())
 }
 
 fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_args(args);
-    let (mut port, mut tls) = (None, false);
+    let (mut port, mut tls, mut files) = (None, false, Files::default());
+    let text = |parser: &mut lexopt::Parser| {
+        parser.value().and_then(ValueExt::string).map_err(|error| error.to_string())
+    };
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Long("port") => {
@@ -84,26 +106,31 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
                 port = Some(value.map_err(|error| format!("--port: {error}"))?);
             }
             Long("tls") => tls = true,
-            Long("cert" | "key") => drop(parser.value().map_err(|error| error.to_string())?),
+            Long("cert") => files.cert = Some(text(&mut parser)?),
+            Long("key") => files.key = Some(text(&mut parser)?),
             Long("help") => return Ok(Asked::Help),
             other => return Err(format!("{}; see --help", other.unexpected())),
         }
     }
-    if tls {
-        return Err(
-            "--tls: this build has no TLS yet (clearway-transport speaks cleartext HTTP/2 only)".into()
-        );
-    }
-    port.map(|port| Asked::Serve { port }).ok_or_else(|| "--port is missing; see --help".into())
+    port.map(|port| Asked::Serve { port, tls: tls.then_some(files) })
+        .ok_or_else(|| "--port is missing; see --help".into())
 }
 
-async fn serve(port: u16) -> std::io::Result<core::convert::Infallible> {
+async fn serve(port: u16, acceptor: Option<TlsAcceptor>) -> std::io::Result<core::convert::Infallible> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address)).await?;
     println!("listening on {}", listener.local_addr().unwrap_or(address));
     // Whoever waits for the line reads it through a pipe.
     std::io::stdout().flush()?;
-    Ok(accept_loop(&listener, |stream| drop(tokio::spawn(drive(stream)))).await)
+    let serve = |stream| match acceptor.clone() {
+        None => drop(tokio::spawn(drive(stream))),
+        Some(acceptor) => drop(tokio::spawn(async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                drive(stream).await;
+            }
+        })),
+    };
+    Ok(accept_loop(&listener, serve).await)
 }
 
 fn drive(stream: Stream) -> impl Future<Output = Closed> {
@@ -188,8 +215,8 @@ mod tests {
 
     #[test]
     fn flags_are_read() {
-        assert_eq!(read(&["--port", "0"]), Ok(Asked::Serve { port: 0 }));
-        assert_eq!(read(&["--port=8080"]), Ok(Asked::Serve { port: 8080 }));
+        assert_eq!(read(&["--port", "0"]), Ok(Asked::Serve { port: 0, tls: None }));
+        assert_eq!(read(&["--port=8080"]), Ok(Asked::Serve { port: 8080, tls: None }));
         assert_eq!(read(&["--help"]), Ok(Asked::Help));
         for bad in [&[][..], &["--port", "65536"], &["--port"], &["--prot", "1"], &["--port", "1", "extra"]] {
             assert!(read(bad).is_err(), "{bad:?}");
@@ -197,8 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_by_name() {
-        let refused = read(&["--port", "1", "--tls", "--cert", "a", "--key", "b"]);
-        assert!(refused.is_err_and(|message| message.contains("no TLS yet")));
+    fn tls_needs_both_files() {
+        let tls = |args: &[&str]| match read(args) {
+            Ok(Asked::Serve { tls: Some(files), .. }) => acceptor(files).unwrap_err(),
+            other => panic!("{other:?}"),
+        };
+        assert!(tls(&["--port", "1", "--tls"]).contains("--cert is missing"));
+        assert!(tls(&["--port", "1", "--tls", "--cert", "a"]).contains("--key is missing"));
+        assert!(tls(&["--port=1", "--tls", "--cert=/no/such", "--key=b"]).contains("/no/such"));
     }
 }

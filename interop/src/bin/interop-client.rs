@@ -1,13 +1,13 @@
 //! The cases of the gRPC interop suite on our client, with the official client's flags, against any server of the suite.
 //!
-//! Generated code, the public API and the library's defaults. Left out: TLS, which comes with the transport's; the cases
-//! of compression, ORCA, soak and credentials.
+//! Generated code, the public API and the library's defaults. Left out: the cases of compression, ORCA, soak and
+//! credentials.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clearway::metadata::{MetadataKey, MetadataMap, MetadataValue};
-use clearway::transport::Endpoint;
+use clearway::transport::{Certificate, ClientTlsConfig, Endpoint};
 use clearway_interop::cases::{CASES, Suite};
 use clearway_interop::flags::{self, Asked, Problem};
 
@@ -19,11 +19,11 @@ Usage: interop-client [--server_host H] [--server_port N] [--test_case C] [flags
   --server_host H           where the server is; localhost by default
   --server_port N           its port; 10000 by default
   --test_case C             one case, or `all`; large_unary by default
-  --server_host_override H  the name calls carry in :authority
+  --server_host_override H  the name calls carry in :authority, and the certificate must be for
   --additional_metadata M   metadata for every call: `key:value;key2:value2`
-  --use_tls[=BOOL]          speak TLS (not built yet); false by default
-  --use_test_ca[=BOOL]      trust the suite's own certificate authority, with --use_tls
-  --ca_file FILE            PEM file of that authority
+  --use_tls[=BOOL]          speak TLS; false by default
+  --use_test_ca[=BOOL]      trust the authority of --ca_file; otherwise, without --ca_file, the machine's
+  --ca_file FILE            PEM file of the authority to trust
   --help                    print this
 
 Prints one line for each case: `CASE: ok`, or on stderr what differed. Exits 1 when a case failed, 2 when the command
@@ -85,6 +85,8 @@ struct Flags {
     host_override: Option<String>,
     metadata: String,
     use_tls: bool,
+    use_test_ca: bool,
+    ca_file: Option<String>,
 }
 
 impl Default for Flags {
@@ -96,6 +98,8 @@ impl Default for Flags {
             host_override: None,
             metadata: String::new(),
             use_tls: false,
+            use_test_ca: false,
+            ca_file: None,
         }
     }
 }
@@ -117,9 +121,8 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
             "server_host_override" => flags.host_override = Some(values.text()?),
             "additional_metadata" => flags.metadata = values.text()?,
             "use_tls" => flags.use_tls = values.switch()?,
-            // Without TLS nothing reads them.
-            "use_test_ca" => drop(values.switch()?),
-            "ca_file" => drop(values.text()?),
+            "use_test_ca" => flags.use_test_ca = values.switch()?,
+            "ca_file" => flags.ca_file = Some(values.text()?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -131,19 +134,33 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
 }
 
 fn resolve(flags: &Flags) -> Result<Work, Problem> {
-    if flags.use_tls {
-        return Err(flags::NO_TLS.into());
-    }
     let bare_ipv6 = flags.host.contains(':') && !flags.host.starts_with('[');
     let host = if bare_ipv6 { format!("[{}]", flags.host) } else { flags.host.clone() };
-    let target = format!("http://{host}:{}", flags.port);
+    let scheme = if flags.use_tls { "https" } else { "http" };
+    let target = format!("{scheme}://{host}:{}", flags.port);
     let mut endpoint = Endpoint::new(target).map_err(|error| error.to_string())?;
     if let Some(name) = &flags.host_override {
         endpoint = endpoint.origin(name).map_err(|error| format!("--server_host_override: {error}"))?;
     }
+    if flags.use_tls {
+        endpoint = endpoint.tls_config(trust(flags)?).map_err(|error| error.to_string())?;
+    }
     let metadata =
         read_metadata(&flags.metadata).map_err(|problem| format!("--additional_metadata: {problem}"))?;
     Ok(Work { endpoint, metadata, cases: select(&flags.case)? })
+}
+
+fn trust(flags: &Flags) -> Result<ClientTlsConfig, Problem> {
+    match &flags.ca_file {
+        Some(path) => {
+            let authority = Certificate::from_pem(flags::file("ca_file", path)?);
+            Ok(ClientTlsConfig::new().ca_certificate(authority))
+        }
+        None if flags.use_test_ca => {
+            Err("--use_test_ca: --ca_file is missing, which names its PEM file".into())
+        }
+        None => Ok(ClientTlsConfig::new().with_native_roots()),
+    }
 }
 
 fn select(wanted: &str) -> Result<Vec<&'static str>, Problem> {
@@ -217,7 +234,8 @@ mod tests {
     fn what_cannot_be_used_is_named() {
         for (line, named) in [
             ("--test_case=nope", "cancel_after_first_response"),
-            ("--use_tls=true --ca_file F", "no TLS yet"),
+            ("--use_tls=true --ca_file /no/such", "/no/such"),
+            ("--use_tls=true --use_test_ca", "--ca_file is missing"),
             ("--additional_metadata a", "\"a\" is not key:value"),
             ("--additional_metadata a/b:1", "a/b"),
             ("--additional_metadata a:\u{e9}", "--additional_metadata"),

@@ -1,7 +1,7 @@
 //! `grpc.testing.TestService` on our stack, with the official server's flags: what other implementations' interop clients
 //! call.
 //!
-//! Generated code, the public API and the library's defaults. Left out: TLS, which comes with the transport's.
+//! Generated code, the public API and the library's defaults.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use clearway::transport::{Address, Listener, Server};
+use clearway::transport::{Address, Listener, Server, ServerTlsConfig};
 use clearway_interop::flags::{self, Asked, Problem};
 use clearway_interop::service::Interop;
 use clearway_interop::testing::test_service_server::TestServiceServer;
@@ -20,7 +20,7 @@ grpc.testing.TestService: the server of the gRPC interop suite.
 Usage: interop-server --port N [--use_tls=true --tls_cert_file FILE --tls_key_file FILE]
 
   --port N             listen on 127.0.0.1:N; 0 takes any free port
-  --use_tls[=BOOL]     speak TLS (not built yet); false by default
+  --use_tls[=BOOL]     speak TLS with ALPN h2; false by default
   --tls_cert_file FILE PEM certificate chain for --use_tls
   --tls_key_file FILE  PEM private key for --use_tls
   --help               print this
@@ -30,8 +30,8 @@ Exits 2 when the command line cannot be used, 1 when the port cannot be listened
 ";
 
 fn main() -> ExitCode {
-    let port = match read_flags(std::env::args_os().skip(1)) {
-        Ok(Asked::Run(port)) => port,
+    let Work { port, server } = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Run(work)) => work,
         Ok(Asked::Help) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(serve(port)) {
+    match runtime.block_on(serve(port, server)) {
         Ok(never) => match never {},
         Err(error) => {
             eprintln!("interop-server: cannot listen on 127.0.0.1:{port}: {error}");
@@ -61,34 +61,53 @@ fn main() -> ExitCode {
 struct Flags {
     port: Option<u16>,
     use_tls: bool,
+    cert: Option<String>,
+    key: Option<String>,
 }
 
-fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<u16>, Problem> {
+/// What they mean.
+#[derive(Debug)]
+struct Work {
+    port: u16,
+    server: Server,
+}
+
+fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, Problem> {
     let asked = flags::read(args, |flags: &mut Flags, name, values| {
         match name {
             "port" => flags.port = Some(values.port()?),
             "use_tls" => flags.use_tls = values.switch()?,
-            // Without TLS nothing reads them.
-            "tls_cert_file" | "tls_key_file" => drop(values.text()?),
+            "tls_cert_file" => flags.cert = Some(values.text()?),
+            "tls_key_file" => flags.key = Some(values.text()?),
             _ => return Ok(false),
         }
         Ok(true)
     })?;
     match asked {
         Asked::Help => Ok(Asked::Help),
-        Asked::Run(Flags { use_tls: true, .. }) => Err(flags::NO_TLS.into()),
-        Asked::Run(Flags { port: None, .. }) => Err("--port is missing; see --help".into()),
-        Asked::Run(Flags { port: Some(port), .. }) => Ok(Asked::Run(port)),
+        Asked::Run(flags) => resolve(&flags).map(Asked::Run),
     }
 }
 
-async fn serve(port: u16) -> Result<Infallible, Box<dyn std::error::Error>> {
+fn resolve(flags: &Flags) -> Result<Work, Problem> {
+    let port = flags.port.ok_or("--port is missing; see --help")?;
+    let mut server = Server::builder();
+    if flags.use_tls {
+        let (cert, key) = (flags.cert.as_deref(), flags.key.as_deref());
+        let identity = flags::identity(("tls_cert_file", cert), ("tls_key_file", key))?;
+        let config = ServerTlsConfig::new().identity(identity);
+        server = server.tls_config(config).map_err(|error| error.to_string())?;
+    }
+    Ok(Work { port, server })
+}
+
+async fn serve(port: u16, server: Server) -> Result<Infallible, Box<dyn std::error::Error>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address)).await?;
     println!("listening on {}", listener.local_addr().unwrap_or(address));
     // Whoever waits for the line reads it through a pipe.
     std::io::stdout().flush()?;
-    let router = Server::builder().add_service(TestServiceServer::new(Interop));
+    let router = server.add_service(TestServiceServer::new(Interop));
     router.serve_with_listener(listener, std::future::pending()).await?;
     Err("the server has ended".into())
 }
@@ -98,7 +117,11 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Asked<u16>, Problem> {
-        read_flags(line.split_whitespace().map(OsString::from))
+        let asked = read_flags(line.split_whitespace().map(OsString::from))?;
+        Ok(match asked {
+            Asked::Run(work) => Asked::Run(work.port),
+            Asked::Help => Asked::Help,
+        })
     }
 
     #[test]
@@ -110,9 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_by_name() {
-        for line in ["--port 1 --use_tls", "--use_tls=true --tls_cert_file a --tls_key_file=b --port 1"] {
-            assert!(read(line).is_err_and(|problem| problem.contains("no TLS yet")), "{line}");
+    fn tls_needs_both_files() {
+        for (line, named) in [
+            ("--port 1 --use_tls", "--tls_cert_file is missing"),
+            ("--port 1 --use_tls --tls_cert_file a", "--tls_key_file is missing"),
+            ("--use_tls=true --tls_cert_file /no/such --tls_key_file=b --port 1", "/no/such"),
+        ] {
+            assert!(read(line).is_err_and(|problem| problem.contains(named)), "{line}");
         }
+        assert_eq!(read("--use_tls=false --tls_cert_file a --port 1"), Ok(Asked::Run(1)));
     }
 }

@@ -249,9 +249,11 @@ impl Background {
         // The tasks live as long as their connections do, which may be longer than this one.
         match dialed {
             Dialed::Stream(io) => {
+                let io = self.endpoint.watched(io);
                 tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config));
             }
             Dialed::Custom(io) => {
+                let io = self.endpoint.watched(io);
                 tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config));
             }
         }

@@ -51,6 +51,8 @@ struct Mail {
 /// What callers, connections and the channel's task share.
 pub(crate) struct Shared {
     pub(crate) authority: String,
+    /// What goes into `:scheme`.
+    pub(crate) scheme: &'static str,
     pub(crate) user_agent: String,
     pub(crate) timeout: Option<Duration>,
     pub(crate) places: Arc<Places>,
@@ -65,6 +67,7 @@ impl Shared {
     fn new(endpoint: &Endpoint) -> Self {
         Self {
             authority: endpoint.authority().to_owned(),
+            scheme: endpoint.scheme(),
             user_agent: endpoint.user_agent_text(),
             timeout: endpoint.timeout,
             places: Arc::new(Places::new(endpoint.max_queued_calls)),

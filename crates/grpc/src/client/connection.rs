@@ -341,7 +341,7 @@ fn fields<'a>(
     }
     let pseudo = [
         stable(":method", b"POST"),
-        stable(":scheme", b"http"),
+        stable(":scheme", shared.scheme.as_bytes()),
         stable(":path", call.path.as_str().as_bytes()),
         stable(":authority", shared.authority.as_bytes()),
     ];

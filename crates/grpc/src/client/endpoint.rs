@@ -8,7 +8,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clearway_http2::{Config, Observer, WindowTuning};
-use clearway_transport::{Address, ConnectError, ConnectPhase, DriverConfig, PeerAddr, Stream};
+#[cfg(feature = "tls")]
+use clearway_transport::tls::{ClientTlsConfig, TlsConnector};
+use clearway_transport::{Address, ConnectError, ConnectPhase, DriverConfig, FirstOctets, PeerAddr, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::Channel;
@@ -50,12 +52,14 @@ impl Dialed {
 ///
 /// Targets are tonic's URIs and the names of gRPC's naming page: `http://host:port` is plaintext; `unix:/path` is a Unix
 /// socket; `host:port`, `dns:///host:port`, `ipv4:10.0.0.1:5,10.0.0.2:5` and `ipv6:[::1]:5` mean TLS unless
-/// [`Endpoint::plaintext`] says otherwise, as does `https://host`. TLS is not built yet: connecting to a target that wants it
-/// is an error.
+/// [`Endpoint::plaintext`] says otherwise, as does `https://host`. TLS needs the cargo feature `tls`, and
+/// `Endpoint::tls_config` to say whom to trust; without either, connecting to a target that wants it is an error.
 #[derive(Clone)]
 pub struct Endpoint {
     target: Target,
     plaintext: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConnector>,
     authority: Option<String>,
     user_agent: Option<String>,
     pub(super) timeout: Option<Duration>,
@@ -102,6 +106,8 @@ impl Endpoint {
         Self {
             target,
             plaintext: false,
+            #[cfg(feature = "tls")]
+            tls: None,
             authority: None,
             user_agent: None,
             timeout: None,
@@ -170,6 +176,34 @@ impl Endpoint {
     pub fn plaintext(mut self) -> Self {
         self.plaintext = true;
         self
+    }
+
+    /// Speaks TLS, and says whom to trust. Certificates, keys and names are read here.
+    ///
+    /// The server must be the host of [`Endpoint::origin`], or else of the target, unless
+    /// [`ClientTlsConfig::domain_name`] names another.
+    ///
+    /// # Errors
+    /// The target says plaintext (`http://`, `unix:`); no roots were chosen; or something that was chosen cannot be read.
+    ///
+    /// ```
+    /// use clearway::transport::{Certificate, ClientTlsConfig, Endpoint};
+    ///
+    /// # fn endpoint(pem: &str) -> Result<Endpoint, clearway::Error> {
+    /// let trust = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+    /// Endpoint::from_static("https://greeter.example:50051").tls_config(trust)
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls_config(mut self, config: ClientTlsConfig) -> Result<Self, Error> {
+        if self.target.security() == Security::Plaintext {
+            return Err(Error::config(format!(
+                "{} says plaintext; with TLS it is https://host:port",
+                self.target
+            )));
+        }
+        self.tls = Some(TlsConnector::new(&config)?);
+        Ok(self)
     }
 
     /// How many calls may wait for a connection or for a free stream. One more is refused with RESOURCE_EXHAUSTED.
@@ -258,7 +292,7 @@ impl Endpoint {
     /// A channel that is connected. Each call of it makes a channel of its own.
     ///
     /// # Errors
-    /// The first attempt failed; the error says at which step. Or the target wants TLS.
+    /// The first attempt failed; the error says at which step. Or the target wants TLS and it was not said whom to trust.
     ///
     /// # Cancel safety
     /// Dropping the future closes the channel.
@@ -301,16 +335,66 @@ impl Endpoint {
         }
     }
 
+    /// What goes into `:scheme`.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.is_tls() || self.target.security() == Security::Tls { "https" } else { "http" }
+    }
+
+    #[cfg(feature = "tls")]
+    const fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    const fn is_tls(&self) -> bool {
+        false
+    }
+
+    /// The host whose certificate the server must have, unless the configuration names another.
+    #[cfg(feature = "tls")]
+    fn host(&self) -> &str {
+        let authority = self.authority();
+        match authority.rsplit_once(':') {
+            // The colons of a bare IPv6 address are not followed by a port.
+            Some((host, port)) if !port.contains(']') && !host.ends_with(':') => host,
+            _ => authority,
+        }
+    }
+
     /// Why no connection can be made at all.
     pub(super) fn refusal(&self) -> Option<String> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            if self.plaintext {
+                return Some(format!(
+                    "{}: Endpoint::plaintext and Endpoint::tls_config exclude each other",
+                    self.target
+                ));
+            }
+            return tls.check_host(self.host()).err().map(|error| error.to_string());
+        }
         let remedy = match self.target.security() {
             _ if self.connector.is_some() => return None,
             Security::Plaintext => return None,
             Security::Unsaid if self.plaintext => return None,
-            Security::Unsaid => "say http://host:port, or choose Endpoint::plaintext()",
+            Security::Unsaid => "for plaintext say http://host:port, or choose Endpoint::plaintext()",
             Security::Tls => "for plaintext say http://host:port",
         };
-        Some(format!("{} wants TLS, which is not built yet; {remedy}", self.target))
+        let wants = if cfg!(feature = "tls") {
+            "choose whom to trust with Endpoint::tls_config"
+        } else {
+            "this build lacks it (cargo feature tls)"
+        };
+        Some(format!("{} wants TLS: {wants}; {remedy}", self.target))
+    }
+
+    /// A connected stream for the driver. A server that answers in another language is named, where none was agreed on.
+    pub(super) fn watched<S>(&self, io: S) -> FirstOctets<S> {
+        if self.is_tls() || self.target.is_in_process() {
+            FirstOctets::known(io)
+        } else {
+            FirstOctets::of_cleartext(io)
+        }
     }
 
     /// What stands for the address when connections come from a connector.
@@ -318,8 +402,22 @@ impl Endpoint {
         self.connector.as_ref().map(|_| Address::Host { host: self.to_string(), port: 0 })
     }
 
-    /// Connects to an address the resolver gave.
+    /// Connects to an address the resolver gave, and shakes hands if TLS is spoken; both within the time to connect.
     pub(super) async fn dial(&self, address: &Address) -> Result<Dialed, ConnectError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let began = tokio::time::Instant::now();
+            let dialed = self.dial_below(address).await?;
+            let left = self.connect_timeout.saturating_sub(began.elapsed());
+            let shaken = tokio::time::timeout(left, shake_hands(tls, dialed, self.host())).await;
+            return shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| {
+                ConnectError { phase: ConnectPhase::Tls, address: address.clone(), source }
+            });
+        }
+        self.dial_below(address).await
+    }
+
+    async fn dial_below(&self, address: &Address) -> Result<Dialed, ConnectError> {
         let Some(connector) = &self.connector else {
             return clearway_transport::connect(address, self.connect_timeout).await.map(Dialed::Stream);
         };
@@ -330,6 +428,14 @@ impl Endpoint {
             source,
         })
     }
+}
+
+#[cfg(feature = "tls")]
+async fn shake_hands(tls: &TlsConnector, below: Dialed, host: &str) -> io::Result<Dialed> {
+    Ok(match below {
+        Dialed::Stream(stream) => Dialed::Stream(Stream::Tls(Box::new(tls.connect(stream, host).await?))),
+        Dialed::Custom(custom) => Dialed::Custom(Box::new(tls.connect(custom, host).await?)),
+    })
 }
 
 impl fmt::Display for Endpoint {

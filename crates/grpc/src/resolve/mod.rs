@@ -8,7 +8,7 @@
 //! | `ipv4:a:p,b:p`, `ipv6:[a]:p,[b]:p` | these addresses, port 443 | TLS unless plaintext is chosen |
 //! | `unix:path`, `unix:///absolute` | a Unix socket | plaintext |
 //!
-//! Left out: TLS (targets that want it are refused by name), `unix-abstract:`, `vsock:`, `xds:`, a name server of the
+//! Left out: `unix-abstract:`, `vsock:`, `xds:`, a name server of the
 //! target's own (`dns://server/host`), service configuration from TXT records, and resolving again on a timer.
 
 use core::fmt;
@@ -77,10 +77,10 @@ impl Target {
         } else if let Some(rest) = strip_scheme(text, "ipv6:") {
             Self::addresses(rest, |address| matches!(address, Address::Tcp(socket) if socket.is_ipv6()))
         } else if let Some((scheme, _)) = text.split_once("://") {
-            Err(format!("scheme {scheme:?} is not supported; want http, dns, unix, ipv4 or ipv6"))
+            Err(format!("scheme {scheme:?} is not supported; want http, https, dns, unix, ipv4 or ipv6"))
         } else if text.starts_with("unix-abstract:") || text.starts_with("vsock:") || text.starts_with("xds:")
         {
-            Err("this scheme is not supported; want http, dns, unix, ipv4 or ipv6".to_owned())
+            Err("this scheme is not supported; want http, https, dns, unix, ipv4 or ipv6".to_owned())
         } else {
             Self::name(text, HTTPS, Security::Unsaid)
         };
@@ -163,6 +163,11 @@ impl Target {
 
     pub(crate) fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// True for a channel that has its stream from inside the program.
+    pub(crate) fn is_in_process(&self) -> bool {
+        self.route == Route::Addresses(Vec::new())
     }
 
     pub(crate) const fn security(&self) -> Security {

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use clearway_http2::{Config, Connection, Observer, WindowTuning};
+#[cfg(feature = "tls")]
+use clearway_transport::tls::{ServerTlsConfig, TlsAcceptor};
 use clearway_transport::{
     Address, Clock, Driver, DriverConfig, Listener, OpQueue, PeerAddr, Stream, accept_loop,
 };
@@ -33,6 +35,8 @@ pub struct Server {
     driver: DriverConfig,
     timeout: Option<Duration>,
     observe: Option<ObserverFactory>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsAcceptor>,
 }
 
 impl fmt::Debug for Server {
@@ -106,7 +110,31 @@ impl Server {
         self
     }
 
-    /// Shows every connection to an observer of its own, which `make` makes when the connection was accepted.
+    /// Speaks TLS, and HTTP/2 must be agreed on by ALPN: clients that offer nothing of the kind are refused.
+    ///
+    /// Handshakes run beside the accept loop and each other, with a limit of time and number
+    /// ([`ServerTlsConfig::timeout`], [`ServerTlsConfig::max_handshakes`]); a connection that fails in one is forgotten. It
+    /// does not apply to [`Router::in_process`].
+    ///
+    /// # Errors
+    /// There is no certificate, something cannot be read, or a key is not its certificate's.
+    ///
+    /// ```no_run
+    /// use clearway::transport::{Identity, Server, ServerTlsConfig};
+    ///
+    /// # fn server() -> Result<Server, Box<dyn std::error::Error>> {
+    /// let identity = Identity::from_pem(std::fs::read("server.pem")?, std::fs::read("server.key")?);
+    /// let server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity))?;
+    /// # Ok(server) }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls_config(mut self, config: ServerTlsConfig) -> Result<Self, Error> {
+        self.tls = Some(TlsAcceptor::new(&config)?);
+        Ok(self)
+    }
+
+    /// Shows every connection to an observer of its own, which `make` makes when the connection was accepted, and after its
+    /// TLS handshake.
     #[must_use]
     pub fn observe(
         mut self,
@@ -243,7 +271,11 @@ impl Router {
     #[must_use]
     pub fn in_process(self) -> Channel {
         let (ours, theirs) = clearway_transport::pair();
-        tokio::spawn(self.serve_connection(ours));
+        #[cfg(feature = "tls")]
+        let this = Self { server: Server { tls: None, ..self.server }, ..self };
+        #[cfg(not(feature = "tls"))]
+        let this = self;
+        tokio::spawn(this.serve_connection(ours));
         Channel::over(theirs)
     }
 }
@@ -254,12 +286,47 @@ async fn bind(address: &Address) -> Result<Listener, Error> {
 
 /// The connections of a running server.
 pub(super) struct Connections {
-    server: Server,
-    shared: Arc<Shared>,
+    serving: Arc<Serving>,
     tasks: JoinSet<()>,
     queues: Vec<Weak<OpQueue<ServerOp>>>,
     /// Queues of connections that are gone are swept out when there are so many.
     sweep_at: usize,
+}
+
+/// What every connection is made of.
+struct Serving {
+    server: Server,
+    shared: Arc<Shared>,
+}
+
+impl Serving {
+    fn drive(&self, stream: Stream, ops: Arc<OpQueue<ServerOp>>) -> Driver<Stream, ServerConnection> {
+        let peer = stream.peer();
+        let clock = Clock::start();
+        let mut connection = Connection::server(config_for_messages(&self.server.http2), clock.now());
+        if let Some(make) = &self.server.observe {
+            connection.observe(make(&peer));
+        }
+        let app = ServerConnection::new(Arc::clone(&self.shared), peer.clone(), clock, Arc::clone(&ops));
+        Driver::new(stream, peer, connection, app, ops, clock, self.server.driver.clone())
+    }
+
+    /// The stream with TLS over it, unless its handshake fails or the server ends before it does.
+    #[cfg(feature = "tls")]
+    async fn shake_hands(
+        &self,
+        tls: &TlsAcceptor,
+        stream: Stream,
+        ops: &OpQueue<ServerOp>,
+    ) -> Option<Stream> {
+        let mut handshake = pin!(tls.accept(stream));
+        poll_fn(|cx| match handshake.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(outcome.ok()),
+            // There is no call in it that could be finished.
+            Poll::Pending => ops.poll_asked_to_end(cx).map(|()| None),
+        })
+        .await
+    }
 }
 
 impl Connections {
@@ -270,7 +337,8 @@ impl Connections {
             timeout: server.timeout,
             max_concurrent_streams: server.http2.max_concurrent_streams,
         });
-        Self { server, shared, tasks: JoinSet::new(), queues: Vec::new(), sweep_at: 64 }
+        let serving = Arc::new(Serving { server, shared });
+        Self { serving, tasks: JoinSet::new(), queues: Vec::new(), sweep_at: 64 }
     }
 
     pub(super) fn spawn(&mut self, stream: Stream) {
@@ -279,16 +347,19 @@ impl Connections {
             self.queues.retain(|queue| queue.strong_count() > 0);
             self.sweep_at = self.queues.len().saturating_mul(2).max(64);
         }
-        let peer = stream.peer();
-        let clock = Clock::start();
         let ops = Arc::new(OpQueue::default());
         self.queues.push(Arc::downgrade(&ops));
-        let mut connection = Connection::server(config_for_messages(&self.server.http2), clock.now());
-        if let Some(make) = &self.server.observe {
-            connection.observe(make(&peer));
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.serving.server.tls.clone() {
+            let serving = Arc::clone(&self.serving);
+            self.tasks.spawn(async move {
+                if let Some(stream) = serving.shake_hands(&tls, stream, &ops).await {
+                    serving.drive(stream, ops).await;
+                }
+            });
+            return;
         }
-        let app = ServerConnection::new(Arc::clone(&self.shared), peer.clone(), clock, Arc::clone(&ops));
-        let driver = Driver::new(stream, peer, connection, app, ops, clock, self.server.driver.clone());
+        let driver = self.serving.drive(stream, ops);
         self.tasks.spawn(async move {
             driver.await;
         });

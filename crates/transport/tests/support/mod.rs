@@ -234,6 +234,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Peer<Io> {
 
     pub(crate) async fn write(&mut self, octets: &[u8]) {
         self.io.write_all(octets).await.expect("the server is gone");
+        // A stream with layers may keep octets to itself.
+        self.io.flush().await.expect("the server is gone");
     }
 
     /// The next frame; none at the end of the stream.
