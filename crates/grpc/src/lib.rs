@@ -51,7 +51,7 @@ pub mod transport {
     pub use crate::Error;
     pub use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
     pub use crate::client::{Channel, Endpoint};
-    pub use crate::server::{Router, Server};
+    pub use crate::server::{Router, Server, ThreadPerCore};
     #[cfg(feature = "tls")]
     pub use clearway_transport::tls::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
     pub use clearway_transport::{

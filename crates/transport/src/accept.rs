@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 
 use crate::address::Address;
 use crate::stream::Stream;
@@ -15,6 +15,9 @@ use crate::stream::Stream;
 /// again costs is nothing beside a client that waits although a descriptor is free.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that may wait to be accepted; the kernel has a bound of its own.
+const BACKLOG: u32 = 1024;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -46,6 +49,19 @@ impl Listener {
             Address::Host { host, port } => Ok(Self::Tcp(TcpListener::bind((host.as_str(), *port)).await?)),
             Address::Unix(path) => UnixPath::bind(path).await.map(Self::Unix),
         }
+    }
+
+    /// Listens on a socket address together with other listeners of this user (SO_REUSEPORT): the kernel spreads new
+    /// connections over them. All of them must be made this way.
+    ///
+    /// # Errors
+    /// The system's, when the address is taken by somebody else.
+    pub fn bind_shared(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG).map(Self::Tcp)
     }
 
     /// The address listened on, if it is TCP; tells the port when 0 was asked for.

@@ -22,6 +22,7 @@ mod intake;
 mod known;
 mod methods;
 mod ops;
+mod per_core;
 mod placement;
 mod respond;
 mod run;
@@ -31,6 +32,7 @@ mod unary;
 
 pub use generic::GenericService;
 pub use methods::Methods;
+pub use per_core::ThreadPerCore;
 pub use placement::Placement;
 pub use serve::{Router, Server};
 
