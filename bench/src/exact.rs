@@ -219,7 +219,9 @@ impl Counted {
             let few = self.run(programs, &contender, calls.few)?;
             let many = self.run(programs, &contender, calls.many)?;
             let mut row = Row::new(&contender);
-            row.samples.push(Sample::only(many.saturating_sub(few) as f64 / (calls.many - calls.few) as f64));
+            let each = many.saturating_sub(few) as f64 / (calls.many - calls.few) as f64;
+            // To a tenth: a buffer that grows once in a run is not a cost of each call.
+            row.samples.push(Sample::only((each * 10.0).round() / 10.0));
             rows.push(row);
         }
         let targets = if self.most.is_finite() { vec![at_most(self.most)] } else { Vec::new() };

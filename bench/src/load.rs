@@ -27,6 +27,7 @@ pub(crate) struct H2load {
     pub(crate) streams: u32,
     message: PathBuf,
     message_octets: u64,
+    scheme: &'static str,
 }
 
 impl H2load {
@@ -42,7 +43,12 @@ impl H2load {
         let path = scratch.join(format!("message-{payload}.bin"));
         std::fs::write(&path, &message)?;
         let message_octets = u64::try_from(message.len())?;
-        Ok(Self { method, connections, streams, message: path, message_octets })
+        Ok(Self { method, connections, streams, message: path, message_octets, scheme: "http" })
+    }
+
+    /// The same over TLS; whose certificate it is does not matter to h2load.
+    pub(crate) fn over_tls(self) -> Self {
+        Self { scheme: "https", ..self }
     }
 
     /// Makes `calls` calls and returns how long they took together.
@@ -54,7 +60,7 @@ impl H2load {
             .arg("--connection-inactivity-timeout=10")
             .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"])
             .arg(&self.message)
-            .arg(format!("http://127.0.0.1:{port}/bench.Echo/{}", self.method));
+            .arg(format!("{}://127.0.0.1:{port}/bench.Echo/{}", self.scheme, self.method));
         let report = Report::parse(&printed(command)?)?;
         let octets = calls * self.message_octets;
         if report.succeeded != calls {

@@ -4,7 +4,9 @@
 //! Programs are built and started here, what is measured pinned to one core and its other side to another. What counts is CPU
 //! time per call; calls per second depend on the other side as well. Left out: open loops, more than two cores.
 
+mod encrypted;
 mod exact;
+mod far;
 mod idle;
 mod load;
 mod peer;
@@ -158,11 +160,15 @@ fn measure(effort: Effort, only: &[String]) -> Outcome<Table> {
         eprintln!("measuring {}", plan.id);
         sections.push(plan.measure(effort, cores)?);
     }
-    eprintln!("measuring what is shared, what is idle, and what can be counted");
+    let (encrypted, mut missing) = encrypted::sections(&programs, effort, cores, &wanted)?;
+    sections.extend(encrypted);
+    eprintln!("measuring what is shared, far away, idle, and what can be counted");
     sections.extend(sharing::sections(&programs, effort, &wanted)?);
+    sections.extend(far::sections(&programs, effort, &wanted)?);
     sections.extend(idle::sections(&programs, &wanted)?);
-    let (counted, missing) = exact::sections(&programs, effort, &wanted)?;
+    let (counted, uncounted) = exact::sections(&programs, effort, &wanted)?;
     sections.extend(counted);
+    missing.extend(uncounted);
     if sections.is_empty() {
         return Err(format!("--only {}: no such section", only.join(",")).into());
     }

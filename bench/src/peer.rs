@@ -200,7 +200,7 @@ impl Ticks {
     /// The share of user space in what was spent since `before`; nothing when that is too little to say.
     pub(crate) fn user_share_since(self, before: Self) -> Option<f64> {
         let (user, system) = (self.user.checked_sub(before.user)?, self.system.checked_sub(before.system)?);
-        (user + system >= 30).then(|| user as f64 / (user + system) as f64)
+        (user + system >= 10).then(|| user as f64 / (user + system) as f64)
     }
 }
 
@@ -222,7 +222,8 @@ fn resident_in(status: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
-fn port_in(line: &str) -> Option<u16> {
+/// The port in `listening on ADDRESS:PORT`.
+pub(crate) fn port_in(line: &str) -> Option<u16> {
     line.trim_end().strip_prefix("listening on ")?.rsplit_once(':')?.1.parse().ok()
 }
 

@@ -156,7 +156,7 @@ impl Programs {
         let scratch = target.join("bench-scratch");
         std::fs::create_dir_all(&scratch)?;
         cargo(root, &target, &["-p", "clearway-interop", "--bin", "bench-server"])?;
-        cargo(root, &target, &["-p", "clearway-bench", "--bin", "bench-client"])?;
+        cargo(root, &target, &["-p", "clearway-bench", "--bin", "bench-client", "--bin", "delay-relay"])?;
         cargo(&root.join("bench/peers"), &peers, &["--locked"])?;
         let mut notices = Vec::new();
         let mut or_notice = |what: &str, built: Outcome<PathBuf>| match built {
@@ -221,6 +221,11 @@ impl Programs {
     /// The load on `raw-server`.
     pub(crate) fn raw_client(&self) -> Invocation {
         Invocation::new(self.peers.join("raw-client"), [""; 0])
+    }
+
+    /// A long link.
+    pub(crate) fn delay_relay(&self) -> Invocation {
+        Invocation::new(self.ours.join("delay-relay"), [""; 0])
     }
 
     /// The floor.

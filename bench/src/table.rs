@@ -62,7 +62,9 @@ impl Row {
 pub(crate) enum Bar {
     /// At most this multiple of tonic's on the same scheduler.
     OfTonic(f64),
-    /// The same for CPU time in user space.
+    /// At least this multiple of tonic's on the same scheduler.
+    TimesTonic(f64),
+    /// At most this multiple of tonic's CPU time in user space.
     UserOfTonic(f64),
     /// At most this multiple of the raw TCP server's.
     OfRaw(f64),
@@ -92,7 +94,7 @@ impl Verdict {
             Bar::OfTonic(most) | Bar::UserOfTonic(most) | Bar::OfRaw(most) | Bar::AtMost(most) => {
                 self.reached <= most
             }
-            Bar::AtLeast(least) => self.reached >= least,
+            Bar::AtLeast(least) | Bar::TimesTonic(least) => self.reached >= least,
         }
     }
 }
@@ -102,6 +104,7 @@ impl fmt::Display for Verdict {
         let reached = self.reached;
         match self.bar {
             Bar::OfTonic(most) => write!(f, "{reached:.2} of tonic (<= {most})")?,
+            Bar::TimesTonic(least) => write!(f, "{reached:.2} of tonic (>= {least})")?,
             Bar::UserOfTonic(most) => write!(f, "user {reached:.2} of tonic (<= {most})")?,
             Bar::OfRaw(most) => write!(f, "{reached:.2} of raw (<= {most})")?,
             Bar::AtMost(most) => write!(f, "(<= {most})")?,
@@ -143,7 +146,7 @@ impl Section {
             .iter()
             .filter(|target| ours && target.scheduler.is_none_or(|scheduler| scheduler == row.scheduler));
         let reached = |bar| match bar {
-            Bar::OfTonic(_) => self.of_tonic(row),
+            Bar::OfTonic(_) | Bar::TimesTonic(_) => self.of_tonic(row),
             Bar::UserOfTonic(_) => {
                 let user = |sample: &Sample| sample.user.unwrap_or(f64::NAN);
                 Some(row.against(self.row(Stack::Tonic, row.scheduler)?, user))

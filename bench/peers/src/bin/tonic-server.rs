@@ -8,14 +8,15 @@ use clearway_peers::Scheduler;
 use clearway_peers::bench::echo_server::{Echo, EchoServer};
 use clearway_peers::bench::{Msg, StreamReq, Work};
 use tokio::net::TcpListener;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 const HELP: &str = "\
 bench.Echo on tonic.
 
 Usage: tonic-server --port N [--runtime current_thread|multi_thread] [--workers K] [--max-streams N]
+                    [--tls --cert FILE --key FILE]
 ";
 
 struct Bench;
@@ -88,6 +89,7 @@ struct Asked {
     port: u16,
     scheduler: Scheduler,
     max_streams: Option<u32>,
+    identity: Option<Identity>,
 }
 
 fn read_flags() -> Result<Asked, Box<dyn Error>> {
@@ -95,6 +97,7 @@ fn read_flags() -> Result<Asked, Box<dyn Error>> {
 
     let (mut port, mut runtime, mut workers, mut max_streams) =
         (None, String::from("multi_thread"), None, None);
+    let (mut tls, mut certificate, mut key) = (false, None, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -102,11 +105,19 @@ fn read_flags() -> Result<Asked, Box<dyn Error>> {
             Long("runtime") => runtime = parser.value()?.string()?,
             Long("workers") => workers = Some(parser.value()?.parse()?),
             Long("max-streams") => max_streams = Some(parser.value()?.parse()?),
+            Long("tls") => tls = true,
+            Long("cert") => certificate = Some(std::fs::read(parser.value()?)?),
+            Long("key") => key = Some(std::fs::read(parser.value()?)?),
             _ => return Err(HELP.into()),
         }
     }
+    let identity = match (tls, certificate, key) {
+        (true, Some(certificate), Some(key)) => Some(Identity::from_pem(certificate, key)),
+        (false, None, None) => None,
+        _ => return Err(HELP.into()),
+    };
     let scheduler = Scheduler::from_flags(&runtime, workers)?;
-    Ok(Asked { port: port.ok_or(HELP)?, scheduler, max_streams })
+    Ok(Asked { port: port.ok_or(HELP)?, scheduler, max_streams, identity })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -116,7 +127,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         clearway_peers::announce(listener.local_addr()?);
         // tonic's own `serve` sets TCP_NODELAY; an incoming stream must ask for it.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        Server::builder()
+        let mut server = Server::builder();
+        if let Some(identity) = asked.identity {
+            server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+        }
+        server
             .max_concurrent_streams(asked.max_streams)
             .add_service(EchoServer::new(Bench))
             .serve_with_incoming(incoming)
