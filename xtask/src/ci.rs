@@ -17,6 +17,17 @@ enum Outcome {
     Skipped(String),
 }
 
+impl From<crate::instructions::Verdict> for Outcome {
+    fn from(verdict: crate::instructions::Verdict) -> Self {
+        use crate::instructions::Verdict;
+        match verdict {
+            Verdict::Within(text) => Self::Passed(text),
+            Verdict::Worse(text) => Self::Failed(text),
+            Verdict::CannotTell(why) => Self::Skipped(why),
+        }
+    }
+}
+
 /// A check of our own.
 struct Check {
     name: &'static str,
@@ -41,6 +52,7 @@ const CHECKS: &[Check] = &[
         },
     },
     Check { name: "deny", run: deny },
+    Check { name: "instructions", run: |workspace| crate::instructions::check(workspace).map(Outcome::from) },
 ];
 
 /// A line of the table.

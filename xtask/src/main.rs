@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod instructions;
 mod peers;
 mod process;
 mod suite;

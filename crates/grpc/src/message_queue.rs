@@ -30,6 +30,8 @@ enum Entry {
 /// Messages, oldest first.
 #[derive(Default)]
 pub(crate) struct MessageQueue {
+    /// The oldest, if the queue was empty when it came: a queue of one takes no memory of its own.
+    front: Option<Bytes>,
     entries: VecDeque<Entry>,
     messages: usize,
     /// Octets the messages took on the wire.
@@ -40,6 +42,10 @@ impl MessageQueue {
     pub(crate) fn push(&mut self, message: Bytes) {
         self.messages = self.messages.saturating_add(1);
         self.octets = self.octets.saturating_add(message.len()).saturating_add(PREFIX);
+        if self.messages == 1 {
+            self.front = Some(message);
+            return;
+        }
         match u8::try_from(message.len()) {
             Ok(length) if self.messages > UNPACKED => self.pack(length, &message),
             _ => self.entries.push_back(Entry::Whole(message)),
@@ -61,13 +67,15 @@ impl MessageQueue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        let message = match self.entries.front_mut()? {
-            Entry::Whole(message) => {
+        let message = match self.entries.front_mut() {
+            _ if self.front.is_some() => self.front.take()?,
+            None => return None,
+            Some(Entry::Whole(message)) => {
                 let message = core::mem::take(message);
                 self.entries.pop_front();
                 message
             }
-            Entry::Run { octets, at } => {
+            Some(Entry::Run { octets, at }) => {
                 let rest = octets.get(*at..).unwrap_or_default();
                 let (length, rest) = rest.split_first()?;
                 let content = rest.get(..usize::from(*length))?;
@@ -105,7 +113,7 @@ impl MessageQueue {
             Entry::Whole(message) => message.len(),
             Entry::Run { octets, .. } => octets.capacity(),
         });
-        entries + contents.sum::<usize>()
+        entries + contents.sum::<usize>() + self.front.as_ref().map_or(0, Bytes::len)
     }
 }
 

@@ -14,6 +14,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "a benchmark measures time, and stops at the first surprise"
@@ -23,7 +24,9 @@ use std::io::IoSlice;
 use std::time::Instant as Wall;
 
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing};
-use clearway_http2::{Chunk, Config, Connection, Handler, Instant, RequestHead, ResponseHead, StreamKey, Tx};
+use clearway_http2::{
+    Chunk, Config, Connection, Handler, Instant, Part, RequestHead, ResponseHead, StreamKey, Tx,
+};
 
 /// A gRPC message of 20 octets with its prefix of 5.
 const MESSAGE: &[u8; 25] = b"\0\0\0\0\x14\x0a\x12eighteen octets...";
@@ -60,13 +63,17 @@ impl Handler for Server {
         assert_eq!(head.path.len(), 17);
     }
 
+    fn on_request_again(&mut self, _: &mut Tx, _: StreamKey, section: u64, _: bool) -> bool {
+        section > 0
+    }
+
     fn on_data(&mut self, tx: &mut Tx, stream: StreamKey, data: Chunk<'_>, end_stream: bool) {
         let message = data.as_slice();
         tx.release(stream, message.len());
         assert!(end_stream && message.len() == MESSAGE.len());
-        tx.send_headers(stream, RESPONSE.iter().copied(), false).unwrap();
+        tx.send_fixed_headers(stream, &RESPONSE, false).unwrap();
         tx.send_data_with(stream, message.len(), false, |out| append(out, message)).unwrap().unwrap();
-        tx.send_trailers(stream, TRAILERS.iter().copied()).unwrap();
+        tx.send_fixed_trailers(stream, &TRAILERS).unwrap();
     }
 }
 
@@ -123,7 +130,9 @@ fn echo(iterations: u64, batch: u64) {
         let now = Instant::from_nanos((iterations - left) * 1000);
         for _ in 0..batch.min(left) {
             let tx = client.0.tx(now);
-            let stream = tx.open(REQUEST.iter().copied(), false).unwrap();
+            let first = Part { number: 1, fields: &REQUEST[..4] };
+            let second = Part { number: 0, fields: &REQUEST[5..] };
+            let stream = tx.open_parts(first, Some(REQUEST[4]), second, core::iter::empty()).unwrap();
             tx.send_data_with(stream, MESSAGE.len(), true, |out| append(out, MESSAGE)).unwrap().unwrap();
             left -= 1;
         }

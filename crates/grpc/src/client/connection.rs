@@ -10,11 +10,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clearway_http2::hpack::{HeaderField, Indexing};
 use clearway_http2::{ErrorCode, Instant, OpenError, StreamKey, Tx};
 use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
 
 use super::channel::{ConnectionId, Event, Shared};
+use super::head::Heads;
 use super::start::{Outgoing, StartCall, unsent};
 use super::waiting::Waiting;
 use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
@@ -22,6 +22,9 @@ use crate::deadline::{Deadlines, Ticket, TimeoutValue};
 use crate::framing::Assembler;
 use crate::inbound::{End, StreamOps, WakeAt};
 use crate::{Code, Status};
+
+/// The message of a request up to this size is copied to the output, which is cheaper than to share it.
+const COPIED: usize = 2048;
 
 /// What other tasks ask of a connection's task.
 pub(crate) enum ClientOp {
@@ -91,6 +94,7 @@ pub(crate) struct ClientConnection {
     calls: Vec<Option<Call>>,
     waiting: Waiting,
     deadlines: Deadlines<StreamKey>,
+    heads: Heads,
     /// A response began on this connection.
     pub(super) answered: bool,
     pub(super) goaway: Option<TransportEvent>,
@@ -110,6 +114,7 @@ impl ClientConnection {
             calls: Vec::new(),
             waiting: Waiting::default(),
             deadlines: Deadlines::default(),
+            heads: Heads::default(),
             answered: false,
             goaway: None,
             goaway_last_id: u32::MAX,
@@ -210,7 +215,7 @@ impl ClientConnection {
         }
         // The time left is computed here and not earlier: waiting counts (gRFC A6).
         let timeout = deadline.map(|at| TimeoutValue::new(at - tx.now()));
-        let opened = tx.open(fields(&self.shared, &call, timeout.as_ref()), false);
+        let opened = self.heads.open(tx, &self.shared, &call, timeout.as_ref());
         match opened {
             Ok(stream) => self.opened(tx, stream, call, deadline),
             Err(OpenError::StreamLimit) => return Err(call),
@@ -237,8 +242,14 @@ impl ClientConnection {
             return;
         }
         match &call.outgoing {
+            // It can only fail on a stream that is gone, and this one was opened a line above.
+            Outgoing::Message(payload) if payload.len() <= COPIED => {
+                let _ = tx.send_data_with(stream, payload.len(), true, |out| {
+                    out.extend_from_slice(payload);
+                    Ok::<(), core::convert::Infallible>(())
+                });
+            }
             Outgoing::Message(payload) => {
-                // It can only fail on a stream that is gone, and this one was opened a line above.
                 let _ = tx.send_data(stream, payload.clone(), true);
             }
             Outgoing::Stream(upload) => {
@@ -328,34 +339,6 @@ impl ClientConnection {
     fn wake_all(&mut self) {
         self.wakers.drain(..).for_each(core::task::Waker::wake);
     }
-}
-
-/// The request's header section, in the order of the protocol page: pseudo-header fields, then `grpc-timeout`, then the rest.
-fn fields<'a>(
-    shared: &'a Shared,
-    call: &'a StartCall,
-    timeout: Option<&'a TimeoutValue>,
-) -> impl Iterator<Item = HeaderField<'a>> + Clone {
-    const fn stable<'a>(name: &'static str, value: &'a [u8]) -> HeaderField<'a> {
-        HeaderField { name: name.as_bytes(), value, indexing: Indexing::Insert }
-    }
-    let pseudo = [
-        stable(":method", b"POST"),
-        stable(":scheme", shared.scheme.as_bytes()),
-        stable(":path", call.path.as_str().as_bytes()),
-        stable(":authority", shared.authority.as_bytes()),
-    ];
-    let timeout = timeout.map(|value| HeaderField {
-        name: b"grpc-timeout",
-        value: value.as_bytes(),
-        indexing: Indexing::Without,
-    });
-    let fixed = [
-        stable("te", b"trailers"),
-        stable("content-type", b"application/grpc"),
-        stable("user-agent", shared.user_agent.as_bytes()),
-    ];
-    pseudo.into_iter().chain(timeout).chain(fixed).chain(call.metadata.fields())
 }
 
 impl Application for ClientConnection {

@@ -33,6 +33,7 @@ mod channel;
 mod connection;
 mod endpoint;
 mod grpc;
+mod head;
 mod path;
 mod response;
 mod start;

@@ -5,7 +5,7 @@
 //! Left out: compression. A response that names an encoding other than `identity` is INTERNAL.
 
 use bytes::Bytes;
-use clearway_http2::hpack::FieldSection;
+use clearway_http2::hpack::{FieldSection, Name};
 use clearway_http2::stream::State;
 use clearway_http2::{By, Chunk, ErrorCode, GoAway, Handler, Reset, ResponseHead, SlotFate, StreamKey, Tx};
 
@@ -209,6 +209,11 @@ impl Call {
 
 /// The end that a trailer section stands for; none if it has no `grpc-status`.
 fn trailers(fields: &FieldSection) -> Option<End> {
+    if fields.len() == 1
+        && fields.field(0).is_some_and(|field| field.known == Name::GrpcStatus && field.value == b"0")
+    {
+        return Some(Ok(MetadataMap::new()));
+    }
     let status = Status::from_section(fields)?;
     let metadata = MetadataMap::of_response(fields);
     Some(if status.code() == Code::Ok { Ok(metadata) } else { Err(status.and_metadata(metadata)) })

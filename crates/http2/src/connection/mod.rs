@@ -36,7 +36,7 @@ mod write;
 use std::io::IoSlice;
 
 pub use shutdown::PeerGoAway;
-pub use tx::Tx;
+pub use tx::{Part, Tx};
 
 use crate::config::Config;
 use crate::error::{By, ConnectionError, ErrorCode, Reset, Violation};

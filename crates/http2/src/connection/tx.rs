@@ -30,6 +30,15 @@ pub(crate) const QUANTUM: usize = 16 * 1024;
 /// A stream with more than this waiting is backlogged: its writer should pause.
 const BACKLOG_MARK: usize = 64 * 1024;
 
+/// Some fields of a section, which a connection's program sends again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Stands for these fields, and for no others, as long as the connection lives; 0 to 15, others are not kept.
+    pub number: usize,
+    /// The fields.
+    pub fields: &'a [HeaderField<'a>],
+}
+
 /// What must still be told to the handler, once it is at hand.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
@@ -159,17 +168,7 @@ impl Tx {
         F: IntoIterator<Item = HeaderField<'a>>,
         F::IntoIter: Clone,
     {
-        if self.shutdown.failure().is_some() {
-            return Err(OpenError::Closed);
-        }
-        if !self.shutdown.may_open() {
-            return Err(OpenError::GoingAway);
-        }
-        if self.streams.local_count() >= self.peer.max_concurrent_streams {
-            self.opener_waits = true;
-            return Err(OpenError::StreamLimit);
-        }
-        let id = self.streams.next_local_id().ok_or(OpenError::IdsExhausted)?;
+        let id = self.may_open()?;
         let fields = fields.into_iter();
         self.check_list(fields.clone())
             .map_err(|(octets, limit)| OpenError::HeaderListTooLarge { octets, limit })?;
@@ -181,6 +180,67 @@ impl Tx {
         self.write_section(id, fields, end_stream);
         self.headers_sent(key, end_stream);
         Ok(key)
+    }
+
+    /// As [`Tx::open`], for a request that is mostly like others, and not HEAD: `first`, then a field if there is one, `second`,
+    /// and `rest`. The encoded parts are kept; the body must follow.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was sent.
+    pub fn open_parts<'a, F>(
+        &mut self,
+        first: Part<'a>,
+        between: Option<HeaderField<'a>>,
+        second: Part<'a>,
+        rest: F,
+    ) -> Result<StreamKey, OpenError>
+    where
+        F: Iterator<Item = HeaderField<'a>> + Clone,
+    {
+        if self.observer.is_some() {
+            let fields = first.fields.iter().copied().chain(between);
+            return self.open(fields.chain(second.fields.iter().copied()).chain(rest), false);
+        }
+        let id = self.may_open()?;
+        let limit = self.peer.max_header_list;
+        if limit != u32::MAX {
+            let octets = between.into_iter().chain(rest.clone()).fold(0usize, |sum, field| {
+                sum.saturating_add(field.name.len()).saturating_add(field.value.len()).saturating_add(32)
+            });
+            let octets = [first, second].iter().fold(octets, |sum, part| {
+                sum.saturating_add(self.encoder.part_octets(part.number, part.fields))
+            });
+            if octets > limit as usize {
+                return Err(OpenError::HeaderListTooLarge { octets, limit });
+            }
+        }
+        let key = self.streams.insert(self.new_stream(id));
+        self.counters.stream_opened();
+        let start = self.output.begin();
+        let tail = self.output.tail();
+        self.encoder.begin(tail);
+        self.encoder.encode_part(first.number, first.fields, tail);
+        between.into_iter().for_each(|field| self.encoder.encode(field, tail));
+        self.encoder.encode_part(second.number, second.fields, tail);
+        rest.for_each(|field| self.encoder.encode(field, tail));
+        self.finish_section(id, start, false);
+        self.headers_sent(key, false);
+        Ok(key)
+    }
+
+    /// The id of the stream that may be opened now.
+    fn may_open(&mut self) -> Result<u32, OpenError> {
+        if self.shutdown.failure().is_some() {
+            return Err(OpenError::Closed);
+        }
+        if !self.shutdown.may_open() {
+            return Err(OpenError::GoingAway);
+        }
+        if self.streams.local_count() >= self.peer.max_concurrent_streams {
+            self.opener_waits = true;
+            return Err(OpenError::StreamLimit);
+        }
+        self.streams.next_local_id().ok_or(OpenError::IdsExhausted)
     }
 
     #[inline]

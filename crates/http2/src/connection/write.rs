@@ -110,7 +110,7 @@ impl Tx {
 
     /// Makes frames of the field block that was encoded since `start`.
     #[inline]
-    fn finish_section(&mut self, id: u32, start: usize, end_stream: bool) {
+    pub(super) fn finish_section(&mut self, id: u32, start: usize, end_stream: bool) {
         let end = if end_stream { Flags::END_STREAM } else { Flags::default() };
         let max = self.peer.max_frame_size as usize;
         if self.output.payload(start).len() <= max {

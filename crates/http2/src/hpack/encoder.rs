@@ -54,6 +54,7 @@ pub struct Encoder {
     memo: Memo,
     templates: template::Templates,
     fixed: template::FixedSections,
+    parts: template::Parts,
 }
 
 /// How many fields [`Memo`] can keep apart.
@@ -114,6 +115,7 @@ impl Encoder {
             memo,
             templates: template::Templates::default(),
             fixed: template::FixedSections::default(),
+            parts: template::Parts::default(),
         }
     }
 
@@ -182,6 +184,33 @@ impl Encoder {
         let secret = fields.iter().any(|field| field.indexing == Indexing::Never || is_secret(field.name));
         if settled && !secret && self.table.changes() == epoch {
             self.fixed.keep(epoch, fields, out.get(start..).unwrap_or_default());
+        }
+    }
+
+    /// Appends several fields to the block that [`Self::begin`] started. While the table does not change their octets are
+    /// kept under `number`, which the caller must give to no other fields as long as this encoder lives; numbers from 16 on
+    /// are not kept.
+    pub fn encode_part(&mut self, number: usize, fields: &[HeaderField<'_>], out: &mut Vec<u8>) {
+        let (epoch, start) = (self.table.changes(), out.len());
+        if let Some((block, _)) = self.parts.find(epoch, number) {
+            return out.extend_from_slice(block);
+        }
+        for field in fields {
+            self.encode(*field, out);
+        }
+        let secret = fields.iter().any(|field| field.indexing == Indexing::Never || is_secret(field.name));
+        if !secret && self.table.changes() == epoch {
+            let list_octets = u32::try_from(list_octets(fields)).unwrap_or(u32::MAX);
+            self.parts.keep(epoch, number, out.get(start..).unwrap_or_default(), list_octets);
+        }
+    }
+
+    /// What the fields of a part count in a list of fields (RFC 9113 §6.5.2), looked up or added up.
+    #[must_use]
+    pub fn part_octets(&self, number: usize, fields: &[HeaderField<'_>]) -> usize {
+        match self.parts.find(self.table.changes(), number) {
+            Some((_, octets)) => octets as usize,
+            None => list_octets(fields),
         }
     }
 
@@ -349,6 +378,13 @@ impl Hashes {
         let name = hash(0, name);
         Self { name, field: hash(name, value) }
     }
+}
+
+/// Σ(name + value + 32) of some fields.
+fn list_octets(fields: &[HeaderField<'_>]) -> usize {
+    let sizes =
+        fields.iter().map(|field| field.name.len() + field.value.len() + super::section::FIELD_OVERHEAD);
+    sizes.sum()
 }
 
 /// Whether a name is one of [`SECRET_NAMES`].

@@ -108,6 +108,43 @@ impl Templates {
     }
 }
 
+/// Parts with higher numbers are not kept.
+const PARTS: usize = 16;
+
+/// The blocks of parts of sections, by the numbers their owner gave them. Takes no memory before the first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parts(Option<Box<[Part; PARTS]>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    epoch: u64,
+    block: [u8; FIXED_OCTETS],
+    length: u8,
+    list_octets: u32,
+}
+
+impl Parts {
+    /// What a part is encoded to while the table is in this epoch, if that is known, and what it counts in a list.
+    #[inline]
+    pub(super) fn find(&self, epoch: u64, number: usize) -> Option<(&[u8], u32)> {
+        let kept = self.0.as_ref()?.get(number).filter(|kept| kept.epoch == epoch)?;
+        let block = kept.block.get(..usize::from(kept.length)).filter(|block| !block.is_empty())?;
+        Some((block, kept.list_octets))
+    }
+
+    /// Keeps a part that was encoded without a change of the table.
+    pub(super) fn keep(&mut self, epoch: u64, number: usize, output: &[u8], list_octets: u32) {
+        let mut block = [0; FIXED_OCTETS];
+        let (Some(place), Ok(length)) = (block.get_mut(..output.len()), u8::try_from(output.len())) else {
+            return;
+        };
+        place.copy_from_slice(output);
+        if let Some(kept) = self.0.get_or_insert_default().get_mut(number) {
+            *kept = Part { epoch, block, length, list_octets };
+        }
+    }
+}
+
 /// Fixed sections that are kept: a server's heads and trailers.
 const FIXED: usize = 2;
 /// The longest block of one; steady ones are an octet for each field.
