@@ -28,8 +28,18 @@ pub(crate) enum Command {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct DemoFlags {
     pub(crate) listen: Address,
+    pub(crate) security: Security,
     pub(crate) then: Then,
     pub(crate) colour: Colour,
+}
+
+/// Whether the demo's connection is encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Security {
+    /// No.
+    Plaintext,
+    /// Yes, with a certificate made for the run.
+    SelfSigned,
 }
 
 /// What the demo does after its calls.
@@ -85,6 +95,7 @@ Usage: clearway demo [flags]
 Flags:
       --listen ADDRESS    host:port or unix:/path to serve on; port 0 takes a free one
                           (default: 127.0.0.1:50051)
+      --tls               over TLS, with a certificate made for this run that signs itself
       --once              exit after printing
       --color WHEN        auto, always or never (default: auto; off if NO_COLOR is set)
   -h, --help              this page
@@ -94,9 +105,9 @@ Exit codes: 0 done, 1 it failed (the address is taken, a call went wrong), 2 bad
 
 const VERBS: &[&str] = &["demo"];
 const FLAGS: &[&str] = &["--help", "--version"];
-const DEMO_FLAGS: &[&str] = &["--listen", "--once", "--color", "--help"];
+const DEMO_FLAGS: &[&str] = &["--listen", "--tls", "--once", "--color", "--help"];
 /// Flags of the demo that come with what they are about.
-const DEMO_FLAGS_TO_COME: &[(&str, &str)] = &[("web", "the live view"), ("tls", "TLS")];
+const DEMO_FLAGS_TO_COME: &[(&str, &str)] = &[("web", "the live view")];
 
 /// Reads a command line, the program's name not included.
 ///
@@ -126,10 +137,19 @@ fn help(parser: &mut lexopt::Parser) -> Result<Command, UsageError> {
 }
 
 fn demo(parser: &mut lexopt::Parser) -> Result<Command, UsageError> {
-    let mut flags = DemoFlags { listen: address(DEFAULT_LISTEN)?, then: Then::Serve, colour: Colour::Auto };
+    let mut flags = DemoFlags {
+        listen: address(DEFAULT_LISTEN)?,
+        security: Security::Plaintext,
+        then: Then::Serve,
+        colour: Colour::Auto,
+    };
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("listen") => flags.listen = address(&text(parser, "--listen")?)?,
+            Arg::Long("tls") if cfg!(feature = "tls") => flags.security = Security::SelfSigned,
+            Arg::Long("tls") => {
+                return Err(UsageError("--tls: this build has no TLS (cargo feature tls)".to_owned()));
+            }
             Arg::Long("once") => flags.then = Then::Exit,
             Arg::Long("color" | "colour") => flags.colour = colour(&text(parser, "--color")?)?,
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(DEMO_HELP)),
@@ -150,6 +170,9 @@ fn demo(parser: &mut lexopt::Parser) -> Result<Command, UsageError> {
                 )));
             }
         }
+    }
+    if flags.security == Security::SelfSigned && matches!(flags.listen, Address::Unix(_)) {
+        return Err(UsageError("--tls: a Unix socket needs none; listen on host:port".to_owned()));
     }
     Ok(Command::Demo(flags))
 }
@@ -229,13 +252,22 @@ mod tests {
 
     #[test]
     fn the_demo_has_defaults_and_flags() {
-        let defaults =
-            DemoFlags { listen: DEFAULT_LISTEN.parse().unwrap(), then: Then::Serve, colour: Colour::Auto };
+        let defaults = DemoFlags {
+            listen: DEFAULT_LISTEN.parse().unwrap(),
+            security: Security::Plaintext,
+            then: Then::Serve,
+            colour: Colour::Auto,
+        };
         assert_eq!(parsed(&["demo"]), Ok(Command::Demo(defaults)));
-        let all = ["demo", "--once", "--listen", "[::1]:0", "--color=always"];
-        let flags =
-            DemoFlags { listen: "[::1]:0".parse().unwrap(), then: Then::Exit, colour: Colour::Always };
-        assert_eq!(parsed(&all), Ok(Command::Demo(flags)));
+        let all = ["demo", "--once", "--tls", "--listen", "[::1]:0", "--color=always"];
+        let flags = DemoFlags {
+            listen: "[::1]:0".parse().unwrap(),
+            security: Security::SelfSigned,
+            then: Then::Exit,
+            colour: Colour::Always,
+        };
+        let refused = Err("--tls: this build has no TLS (cargo feature tls)".to_owned());
+        assert_eq!(parsed(&all), if cfg!(feature = "tls") { Ok(Command::Demo(flags)) } else { refused });
     }
 
     #[test]
@@ -267,7 +299,6 @@ mod tests {
                 "--listen: bad address \"50051\": want host:port, [ipv6]:port or unix:/path",
             ),
             (&["demo", "--color", "red"], "--color red: want auto, always or never"),
-            (&["demo", "--tls"], "--tls does not exist yet: it comes with TLS, which is not built"),
             (
                 &["demo", "--web", "a:1"],
                 "--web does not exist yet: it comes with the live view, which is not built",

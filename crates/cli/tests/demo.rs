@@ -114,6 +114,19 @@ fn lines_fit_and_only_terminals_get_colours() {
     assert!(String::from_utf8(coloured.stdout).unwrap().contains("\x1b[36m->"));
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn with_tls_it_is_the_same_inside_and_says_so() {
+    let output = run(&["demo", "--once", "--tls", "--listen", "127.0.0.1:0"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("\nCONNECTION  HTTP/2 over TLS\n"), "{printed}");
+    assert!(printed.contains("signs itself") && printed.contains(":scheme: https"), "{printed}");
+    assert!(printed.contains("\nSUMMARY  6 calls of all four kinds over one connection\n"), "{printed}");
+    assert!(printed.lines().all(|line| line.len() <= 80), "{printed}");
+}
+
 #[test]
 fn without_once_it_says_how_to_call_it_and_serves() {
     let mut child = clearway(&["demo", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -145,7 +158,6 @@ fn a_taken_address_is_named() {
 fn bad_usage_exits_with_two_and_help_with_zero() {
     for (args, part) in [
         (&["demo", "--onse"][..], "did you mean --once?"),
-        (&["demo", "--tls"], "--tls does not exist yet"),
         (&["demo", "--web", "127.0.0.1:1"], "--web does not exist yet"),
         (&["demi"], "did you mean demo?"),
         (&[], "no verb given"),

@@ -8,6 +8,8 @@ mod proto;
 mod report;
 mod services;
 mod session;
+#[cfg(feature = "tls")]
+mod tls;
 
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -19,11 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clearway::Status;
-use clearway::transport::{Address, Endpoint, Listener};
+use clearway::transport::{Address, Endpoint, Listener, Server};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 
-use crate::flags::{DemoFlags, Then};
+use crate::flags::{DemoFlags, Security, Then};
 use crate::wire::event::Recorder;
 use crate::wire::paint::Paint;
 use session::Session;
@@ -33,6 +35,9 @@ use session::Session;
 pub(crate) enum Failure {
     /// The address cannot be listened on.
     Listen { address: Address, error: io::Error },
+    /// There is no certificate.
+    #[cfg(feature = "tls")]
+    Tls(String),
     /// The client cannot reach the server.
     Connect(clearway::Error),
     /// A call did not end as it should.
@@ -54,6 +59,8 @@ impl fmt::Display for Failure {
                 writeln!(f, "cannot listen on {address}: {error}")?;
                 f.write_str("choose another address with --listen, for example --listen 127.0.0.1:0 for any free port")
             }
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => write!(f, "cannot make a certificate: {error}"),
             Self::Connect(error) => write!(f, "cannot connect to our own server: {error}"),
             Self::Call { path, status } => write!(f, "{path} did not end as it should: {status}"),
             Self::Lost => f.write_str("the connection was lost"),
@@ -96,16 +103,19 @@ async fn run(flags: &DemoFlags, paint: Paint, out: &mut (dyn Write + Send)) -> R
     let listener = Listener::bind(&flags.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_or_else(|| flags.listen.clone(), Address::Tcp);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(services::router().serve_with_listener(listener, async {
+    let (server, trusted) = secured(&address, flags.security)?;
+    let server = tokio::spawn(services::router(server).serve_with_listener(listener, async {
         // An error means that the sender is gone, and with it the reason to serve.
         let _ = stopped.await;
     }));
-    show(&address, paint, out).await?;
+    let endpoint = Endpoint::try_from(target(&address, flags.security)).map_err(Failure::Connect)?;
+    let endpoint = trusted(endpoint)?;
+    show(&address, endpoint, flags.security, paint, out).await?;
     if flags.then == Then::Serve {
         // Polled once, so that Ctrl-C is ours before anybody is told to use it.
         let mut interrupted = pin!(tokio::signal::ctrl_c());
         let early = poll_fn(|cx| Poll::Ready(interrupted.as_mut().poll(cx).is_ready())).await;
-        paint.write(&report::serving(&address), out)?;
+        paint.write(&report::serving(&address, flags.security), out)?;
         out.flush()?;
         if !early {
             serve_until(interrupted, server, stop, out).await?;
@@ -114,18 +124,43 @@ async fn run(flags: &DemoFlags, paint: Paint, out: &mut (dyn Write + Send)) -> R
     Ok(())
 }
 
+/// What makes an endpoint trust the server.
+type Trusted = Box<dyn FnOnce(Endpoint) -> Result<Endpoint, Failure> + Send>;
+
+/// The server, and what makes a client of it: with TLS they share a certificate.
+fn secured(address: &Address, security: Security) -> Result<(Server, Trusted), Failure> {
+    match security {
+        Security::Plaintext => Ok((Server::builder(), Box::new(Ok))),
+        #[cfg(feature = "tls")]
+        Security::SelfSigned => {
+            let (server, tls) = tls::server(address)?;
+            Ok((server, Box::new(move |endpoint| tls.trusted_by(endpoint))))
+        }
+        // The command line has no way to ask for it.
+        #[cfg(not(feature = "tls"))]
+        Security::SelfSigned => {
+            Err(Failure::Io(io::Error::other(format!("no TLS for {address} in this build"))))
+        }
+    }
+}
+
 /// Makes the calls over a connection that is recorded.
-async fn show(address: &Address, paint: Paint, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
+async fn show(
+    address: &Address,
+    endpoint: Endpoint,
+    security: Security,
+    paint: Paint,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Failure> {
     let (to, seen) = unbounded_channel();
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&connections);
-    let endpoint = Endpoint::try_from(target(address)).map_err(Failure::Connect)?;
     let endpoint = endpoint.observe(move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
         Box::new(Recorder::new(to.clone()))
     });
     let mut session = Session::new(seen, paint, out);
-    session.print(&report::intro(address))?;
+    session.print(&report::intro(address, security))?;
     let channel = endpoint.connect().await.map_err(Failure::Connect)?;
     session.begin().await?;
     calls::all(&mut session, channel).await?;
@@ -133,14 +168,18 @@ async fn show(address: &Address, paint: Paint, out: &mut (dyn Write + Send)) -> 
 }
 
 /// The target name of an address that was listened on: an unspecified address is reached by loopback.
-fn target(address: &Address) -> String {
+fn target(address: &Address, security: Security) -> String {
+    let scheme = match security {
+        Security::Plaintext => "http",
+        Security::SelfSigned => "https",
+    };
     match address {
         Address::Tcp(socket) if socket.ip().is_unspecified() => {
             let loopback = if socket.is_ipv4() { "127.0.0.1" } else { "[::1]" };
-            format!("http://{loopback}:{}", socket.port())
+            format!("{scheme}://{loopback}:{}", socket.port())
         }
         Address::Unix(path) => format!("unix:{}", path.display()),
-        other => format!("http://{other}"),
+        other => format!("{scheme}://{other}"),
     }
 }
 
@@ -176,7 +215,7 @@ mod tests {
             ("localhost:1", "http://localhost:1"),
             ("unix:/tmp/s", "unix:/tmp/s"),
         ] {
-            assert_eq!(target(&listen.parse().unwrap()), reach);
+            assert_eq!(target(&listen.parse().unwrap(), Security::Plaintext), reach);
         }
     }
 }

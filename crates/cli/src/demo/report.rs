@@ -4,6 +4,7 @@ use clearway::transport::Address;
 
 use super::calls::About;
 use super::services;
+use crate::flags::Security;
 use crate::wire::collect::{Entry, What};
 use crate::wire::tally::{Tally, Traffic, saving};
 use crate::wire::text::{Line, Role, grouped};
@@ -17,8 +18,15 @@ fn quiet(text: impl Into<String>) -> Line {
 }
 
 /// What this is, and how to read it.
-pub(crate) fn intro(address: &Address) -> Vec<Line> {
-    vec![
+pub(crate) fn intro(address: &Address, security: Security) -> Vec<Line> {
+    let (connection, note) = match security {
+        Security::Plaintext => ("CONNECTION  HTTP/2 without TLS", None),
+        Security::SelfSigned => (
+            "CONNECTION  HTTP/2 over TLS",
+            Some("The certificate was made for this run and signs itself; shown is what is inside of TLS."),
+        ),
+    };
+    let mut lines = vec![
         title("clearway demo")
             .with(Role::Plain, ": a gRPC server and a client, one connection, every octet of it"),
         Line::new(),
@@ -30,10 +38,13 @@ pub(crate) fn intro(address: &Address) -> Vec<Line> {
         quiet("n B  payload of a frame; each frame has 9 octets of header on top"),
         quiet("m -> n  a header field: octets of name and value -> octets on the wire"),
         Line::new(),
-        title("CONNECTION  HTTP/2 without TLS"),
-        quiet("Each side says what it accepts, and acknowledges what the other said."),
-        Line::new(),
-    ]
+        title(connection),
+    ];
+    // Within 80 columns.
+    lines.extend(note.into_iter().flat_map(|note| sentence(note, 80)));
+    lines.push(quiet("Each side says what it accepts, and acknowledges what the other said."));
+    lines.push(Line::new());
+    lines
 }
 
 /// Above the frames of a call.
@@ -183,13 +194,17 @@ fn repetition(calls: &[(About, Tally)]) -> Vec<Line> {
 }
 
 /// How to go on while the server runs.
-pub(crate) fn serving(address: &Address) -> Vec<Line> {
+pub(crate) fn serving(address: &Address, security: Security) -> Vec<Line> {
+    let trust = match security {
+        Security::Plaintext => "-plaintext",
+        Security::SelfSigned => "-insecure",
+    };
     let target = match address {
         Address::Unix(path) => format!("unix://{}", path.display()),
         _ => address.to_string(),
     };
     let call = |proto: &str, data: &str, method: &str| {
-        let command = format!("grpcurl -plaintext -import-path proto -proto {proto} \\");
+        let command = format!("grpcurl {trust} -import-path proto -proto {proto} \\");
         let rest = format!("-d '{data}' {target} {method}");
         [Line::indented(4).with(Role::Message, command), Line::indented(8).with(Role::Message, rest)]
     };

@@ -22,8 +22,8 @@ use super::proto::routeguide::{Feature, Point, Rectangle, RouteNote, RouteSummar
 pub(crate) const NAMES: &str = "hello.Greeter, routeguide.RouteGuide, demo.Echo";
 
 /// All services.
-pub(crate) fn router() -> Router {
-    Server::builder()
+pub(crate) fn router(server: Server) -> Router {
+    server
         .add_service(GreeterServer::new(Hello))
         .add_service(RouteGuideServer::new(Guide::default()))
         .add_service(EchoServer::new(Echoes))
