@@ -34,7 +34,7 @@ Measures our server and client beside other stacks.
 Usage: clearway-bench [--full] [--rounds N] [--seconds S] [--only IDS] [--json] [--save FILE]
        clearway-bench --plot FILE.json --to FILE.svg
 
-  --full       5 rounds of 1 s each (9 for a single call in flight) instead of 3 of 0.3 s
+  --full       5 rounds of 1 s each (9 of 2 s for a single call in flight) instead of 3 of 0.3 s
   --rounds N   measure each program N times
   --seconds S  for about so long each time; fractions are fine
   --only IDS   only these sections, such as a-20,client-20; a word takes all sections that begin with it

@@ -243,7 +243,12 @@ impl fmt::Display for Table {
             effort.rounds,
             effort.each.as_secs_f64()
         )?;
-        writeln!(f, "(shape c: {}); {}; {processor}.", effort.lonely_rounds, self.conditions.pinning())?;
+        writeln!(
+            f,
+            "(shape c: {}, twice as long); {}; {processor}.",
+            effort.lonely_rounds,
+            self.conditions.pinning()
+        )?;
         writeln!(f, "{}.", versions.join("; "))?;
         notices.iter().try_for_each(|notice| writeln!(f, "Missing: {notice}"))?;
         let busiest = self.sections.iter().map(|section| section.load).fold(0.0, f64::max);
