@@ -43,6 +43,37 @@ pub trait Service: Send + 'static {
 
     /// Adds every method of the service to `methods`.
     fn register(self, methods: &mut Methods<'_>);
+
+    /// The same service with its unary handlers polled where `placement` says, whichever way it was made. Default:
+    /// [`Placement::Auto`].
+    fn placed(self, placement: Placement) -> Placed<Self>
+    where
+        Self: Sized,
+    {
+        Placed { service: self, placement }
+    }
+}
+
+/// A service whose unary handlers are polled where its owner said; made by [`Service::placed`].
+#[derive(Clone, Debug)]
+pub struct Placed<S> {
+    service: S,
+    placement: Placement,
+}
+
+impl<S: Service> Service for Placed<S> {
+    fn name(&self) -> &str {
+        self.service.name()
+    }
+
+    fn register(self, methods: &mut Methods<'_>) {
+        methods.placement(self.placement);
+        self.service.register(methods);
+    }
+}
+
+impl<S: NamedService> NamedService for Placed<S> {
+    const NAME: &'static str = S::NAME;
 }
 
 /// A service whose name is known when the program is written.

@@ -8,20 +8,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clearway::client::{Grpc, MethodPath};
 use clearway::codec::BytesCodec;
-use clearway::server::{GenericService, Placement};
+use clearway::server::{GenericService, Placement, Service as _};
 use clearway::transport::Server;
 use clearway::{Request, Response};
 
 type Seen = Arc<Mutex<HashMap<(&'static str, ThreadId), u32>>>;
 
 /// A handler that keeps its worker for so long, and notes which worker that was.
-fn service(placement: Placement, seen: &Seen) -> GenericService {
+fn service(seen: &Seen) -> GenericService {
     fn note(seen: &Seen, method: &'static str) {
         *seen.lock().unwrap().entry((method, std::thread::current().id())).or_default() += 1;
     }
     let (for_spin, for_quick) = (Arc::clone(seen), Arc::clone(seen));
     GenericService::new("test.Place")
-        .placement(placement)
         .unary("Spin", BytesCodec, move |request: Request<Bytes>| {
             let seen = Arc::clone(&for_spin);
             async move {
@@ -44,7 +43,7 @@ fn run(workers: usize, placement: Placement, method: &'static str, calls: usize)
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
     runtime.block_on(async {
-        let channel = Server::builder().add_service(service(placement, &seen)).in_process();
+        let channel = Server::builder().add_service(service(&seen).placed(placement)).in_process();
         let client = Grpc::new(channel);
         let path = MethodPath::new(&format!("/test.Place/{method}")).unwrap();
         let tasks: Vec<_> = (0..64)
