@@ -29,6 +29,18 @@ LARGEST_PAYLOAD = 4 * 1024 * 1024 - 64
 PATIENCE_SECONDS = 20
 
 
+def channel_for(asked):
+    """The channel that the command line asks for."""
+    target = f"{asked.server_host}:{asked.server_port}"
+    if asked.use_tls == "false":
+        return grpc.insecure_channel(target)
+    with open(asked.ca_file, "rb") as file:
+        credentials = grpc.ssl_channel_credentials(root_certificates=file.read())
+    name = asked.server_host_override
+    options = [("grpc.ssl_target_name_override", name)] if name else []
+    return grpc.secure_channel(target, credentials, options=options)
+
+
 class Failed(Exception):
     """What was expected and did not happen."""
 
@@ -328,10 +340,14 @@ def main():
     flags = argparse.ArgumentParser(description="grpcio's client against grpc.testing.TestService")
     flags.add_argument("--server_host", default="127.0.0.1")
     flags.add_argument("--server_port", type=int, required=True)
+    flags.add_argument("--use_tls", default="false", choices=["true", "false"])
+    flags.add_argument("--use_test_ca", default="false", choices=["true", "false"])
+    flags.add_argument("--ca_file", help="PEM file of the authority to trust, with --use_tls=true")
+    flags.add_argument("--server_host_override", help="the name the server's certificate must be for")
     flags.add_argument("--test_case", default="all", choices=["all", *names], metavar="C")
     asked = flags.parse_args()
     wanted = CASES if asked.test_case == "all" else [names[asked.test_case]]
-    with grpc.insecure_channel(f"{asked.server_host}:{asked.server_port}") as channel:
+    with channel_for(asked) as channel:
         stub = test_pb2_grpc.TestServiceStub(channel)
         stub.channel = channel
         results = [run(case, stub) for case in wanted]

@@ -122,13 +122,26 @@ def echo_metadata(context):
         context.set_trailing_metadata([(ECHO_TRAILING, received[ECHO_TRAILING])])
 
 
+def listen(server, asked):
+    """Listens as the command line asks; returns the port."""
+    address = f"127.0.0.1:{asked.port}"
+    if asked.use_tls == "false":
+        return server.add_insecure_port(address)
+    with open(asked.tls_key_file, "rb") as key, open(asked.tls_cert_file, "rb") as chain:
+        credentials = grpc.ssl_server_credentials([(key.read(), chain.read())])
+    return server.add_secure_port(address, credentials)
+
+
 def main():
     flags = argparse.ArgumentParser(description="grpc.testing.TestService on grpcio")
     flags.add_argument("--port", type=int, required=True, help="on 127.0.0.1; 0 takes any free port")
+    flags.add_argument("--use_tls", default="false", choices=["true", "false"])
+    flags.add_argument("--tls_cert_file", help="PEM certificate chain, with --use_tls=true")
+    flags.add_argument("--tls_key_file", help="its PEM private key")
     asked = flags.parse_args()
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=THREADS), options=[("grpc.so_reuseport", 0)])
     test_pb2_grpc.add_TestServiceServicer_to_server(TestService(), server)
-    port = server.add_insecure_port(f"127.0.0.1:{asked.port}")
+    port = listen(server, asked)
     server.start()
     print(f"listening on 127.0.0.1:{port}", flush=True)
     server.wait_for_termination()

@@ -1,9 +1,10 @@
-//! h2spec, strict, over cleartext: a frame-level prober for HTTP/2 servers.
+//! h2spec, strict, over cleartext and over TLS: a frame-level prober for HTTP/2 servers.
 
 use std::time::Duration;
 
+use super::tls::Certificates;
 use super::{number_before, peer, serve};
-use crate::process;
+use crate::process::{self, Server};
 use crate::suite::Verdict;
 use crate::workspace::Workspace;
 
@@ -14,19 +15,27 @@ const CASES: [u64; 2] = [146, 147];
 const RUNS: usize = 3;
 
 pub(crate) fn run(workspace: &Workspace) -> Verdict {
-    let mut server = serve(workspace, "h2-server")?;
+    judge(workspace, serve(workspace, "h2-server")?, &[])
+}
+
+/// Any certificate will do; it must be TLS, and ALPN must agree on h2.
+pub(crate) fn run_tls(workspace: &Workspace) -> Verdict {
+    judge(workspace, Certificates::make(workspace)?.h2_server(workspace)?, &["-t", "-k"])
+}
+
+fn judge(workspace: &Workspace, mut server: Server, flags: &[&str]) -> Verdict {
     let mut cases = 0;
     for n in 1..=RUNS {
-        cases = one_run(workspace, server.port).map_err(|failure| format!("run {n}: {failure}"))?;
+        cases = one_run(workspace, server.port, flags).map_err(|failure| format!("run {n}: {failure}"))?;
         server.still_runs()?;
     }
     Ok(format!("{cases} of {cases}, {RUNS} times"))
 }
 
 /// Says how many cases there were.
-fn one_run(workspace: &Workspace, port: u16) -> Result<u64, String> {
+fn one_run(workspace: &Workspace, port: u16, flags: &[&str]) -> Result<u64, String> {
     let mut command = peer(workspace, "h2spec");
-    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-S", "-o", "2"]);
+    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-S", "-o", "2"]).args(flags);
     let finished = process::run(&mut command, Duration::from_secs(300))?;
     // Its exit code counts skipped cases as fine.
     let said = &finished.stdout;

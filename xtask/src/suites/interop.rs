@@ -1,12 +1,13 @@
 //! The official interop cases of grpc.testing.TestService, with programs of other stacks: their client and our server, our
-//! client and their server, ours with ours.
+//! client and their server, ours with ours. In cleartext, and over TLS with certificates of the run.
 //!
 //! Left out: the compression, soak and ORCA cases, which come with what they need; cases with cloud credentials and ALTS.
 
 use std::process::Command;
 use std::time::Duration;
 
-use super::{peer, serve};
+use super::peer;
+use super::tls::Certificates;
 use crate::process::{self, Server};
 use crate::suite::Verdict;
 use crate::workspace::Workspace;
@@ -52,17 +53,35 @@ struct Stack<'a> {
 
 /// grpc-go's own programs; and ours with each other.
 pub(super) fn go(workspace: &Workspace) -> Verdict {
+    go_over(workspace, None)
+}
+
+/// The same, over TLS.
+pub(super) fn go_tls(workspace: &Workspace) -> Verdict {
+    go_over(workspace, Some(&Certificates::make(workspace)?))
+}
+
+fn go_over(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
     let stack = Stack {
         name: "grpc-go",
         cases: Cases::OneByOne,
         client: &|| peer(workspace, "go-interop-client"),
         server: &|| peer(workspace, "go-interop-server"),
     };
-    join([both_ways(workspace, &stack), ours_with_ours(workspace)])
+    join([both_ways(workspace, &stack, tls), ours_with_ours(workspace, tls)])
 }
 
 /// Scripts of interop/python on Google's own Python gRPC.
 pub(super) fn grpcio(workspace: &Workspace) -> Verdict {
+    grpcio_over(workspace, None)
+}
+
+/// The same, over TLS.
+pub(super) fn grpcio_tls(workspace: &Workspace) -> Verdict {
+    grpcio_over(workspace, Some(&Certificates::make(workspace)?))
+}
+
+fn grpcio_over(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
     let script = |path: &str| {
         let mut command = Command::new(workspace.python().unwrap_or_else(|| "python3".into()));
         command.arg(workspace.root.join(path));
@@ -74,7 +93,7 @@ pub(super) fn grpcio(workspace: &Workspace) -> Verdict {
         client: &|| script(GRPCIO_CLIENT),
         server: &|| script(GRPCIO_SERVER),
     };
-    both_ways(workspace, &stack)
+    both_ways(workspace, &stack, tls)
 }
 
 pub(super) const GRPCIO_CLIENT: &str = "interop/python/client.py";
@@ -96,29 +115,46 @@ pub(super) fn tonic(workspace: &Workspace) -> Verdict {
         client: &|| program("tonic-interop-client"),
         server: &|| program("tonic-interop-server"),
     };
-    both_ways(workspace, &stack)
+    both_ways(workspace, &stack, None)
+}
+
+/// A server that takes `--port N` and, with TLS, the official flags for it.
+fn start(server: Command, tls: Option<&Certificates>) -> Result<Server, String> {
+    let mut command = server;
+    if let Some(certificates) = tls {
+        certificates.tell_server(&mut command);
+    }
+    Server::start(|port| {
+        command.arg("--port").arg(port.to_string());
+        command
+    })
 }
 
 /// Their client and our server, our client and their server.
-fn both_ways(workspace: &Workspace, stack: &Stack<'_>) -> Verdict {
-    let mut ours = serve(workspace, "interop-server")?;
+fn both_ways(workspace: &Workspace, stack: &Stack<'_>, tls: Option<&Certificates>) -> Verdict {
+    let mut ours = start(Command::new(workspace.program("interop-server")), tls)?;
     let in_theirs = format!("{} client, our server", stack.name);
-    let theirs_to_ours = pairing(&in_theirs, stack.cases, &mut ours, stack.client);
-    let mut theirs = Server::start(|port| {
-        let mut command = (stack.server)();
-        command.arg("--port").arg(port.to_string());
-        command
-    })?;
+    let theirs_to_ours = pairing(&in_theirs, stack.cases, &mut ours, &|| told(stack.client, tls));
+    let mut theirs = start((stack.server)(), tls)?;
     let in_ours = format!("our client, {} server", stack.name);
     let client = || Command::new(workspace.program("interop-client"));
-    let ours_to_theirs = pairing(&in_ours, Cases::OneByOne, &mut theirs, &client);
+    let ours_to_theirs = pairing(&in_ours, Cases::OneByOne, &mut theirs, &|| told(&client, tls));
     join([theirs_to_ours, ours_to_theirs])
 }
 
-fn ours_with_ours(workspace: &Workspace) -> Verdict {
-    let mut server = serve(workspace, "interop-server")?;
+fn ours_with_ours(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
+    let mut server = start(Command::new(workspace.program("interop-server")), tls)?;
     let client = || Command::new(workspace.program("interop-client"));
-    pairing("ours with ours", Cases::OneByOne, &mut server, &client)
+    pairing("ours with ours", Cases::OneByOne, &mut server, &|| told(&client, tls))
+}
+
+/// A client that knows whether to speak TLS.
+fn told(client: &dyn Fn() -> Command, tls: Option<&Certificates>) -> Command {
+    let mut command = client();
+    if let Some(certificates) = tls {
+        certificates.tell_client(&mut command);
+    }
+    command
 }
 
 /// One verdict of several.

@@ -5,6 +5,7 @@ mod h2load;
 mod h2spec;
 mod interop;
 mod nghttp;
+mod tls;
 
 use std::process::Command;
 
@@ -19,6 +20,23 @@ pub(crate) const ALL: &[Suite] = &[
     Suite { name: "curl", needs: &[Need::Peer("curl"), Need::Ours("h2-server")], run: curl::run },
     Suite { name: "h2load", needs: &[Need::Peer("h2load"), Need::Ours("h2-server")], run: h2load::run },
     Suite {
+        name: "h2spec_tls",
+        needs: &[Need::Peer("h2spec"), Need::Ours("h2-server"), CERTIFICATES],
+        run: h2spec::run_tls,
+    },
+    Suite {
+        name: "clients_tls",
+        needs: &[
+            Need::Peer("curl"),
+            Need::Peer("nghttp"),
+            Need::Peer("h2load"),
+            Need::Ours("h2-server"),
+            Need::Ours("h2-client"),
+            CERTIFICATES,
+        ],
+        run: tls::clients,
+    },
+    Suite {
         name: "interop_go",
         needs: &[
             Need::Peer("go-interop-client"),
@@ -27,6 +45,17 @@ pub(crate) const ALL: &[Suite] = &[
             Need::Ours("interop-client"),
         ],
         run: interop::go,
+    },
+    Suite {
+        name: "go_tls",
+        needs: &[
+            Need::Peer("go-interop-client"),
+            Need::Peer("go-interop-server"),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+            CERTIFICATES,
+        ],
+        run: interop::go_tls,
     },
     Suite {
         name: "grpcio",
@@ -40,6 +69,18 @@ pub(crate) const ALL: &[Suite] = &[
         run: interop::grpcio,
     },
     Suite {
+        name: "grpcio_tls",
+        needs: &[
+            Need::Python,
+            Need::File(interop::GRPCIO_CLIENT),
+            Need::File(interop::GRPCIO_SERVER),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+            CERTIFICATES,
+        ],
+        run: interop::grpcio_tls,
+    },
+    Suite {
         name: "tonic",
         needs: &[
             Need::File("bench/peers/src/bin/tonic-interop-client.rs"),
@@ -50,6 +91,9 @@ pub(crate) const ALL: &[Suite] = &[
         run: interop::tonic,
     },
 ];
+
+/// What makes the certificates of a run.
+const CERTIFICATES: Need = Need::Ours("test-certificates");
 
 /// A program of the interop package that takes `--port N`.
 fn serve(workspace: &Workspace, program: &str) -> Result<Server, String> {
