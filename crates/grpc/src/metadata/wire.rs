@@ -44,11 +44,17 @@ fn is_shown(field: &Field<'_>) -> bool {
     }
 }
 
+/// What [`pack`] puts before each field: two lengths and a mark.
+const PACKED: usize = 9;
+
 /// Packs the metadata of a field section into one buffer; empty if there is none.
 ///
 /// Each field is its two lengths, a mark (1 for never-indexed), the name and the value.
 pub(super) fn pack(section: &FieldSection, on_bad: OnBadBinary) -> Result<Bytes, BadBinary> {
-    let mut packed = Vec::new();
+    let octets =
+        section.iter().filter(is_shown).map(|field| PACKED + field.name.len() + field.value.len()).sum();
+    // Exactly as much as it takes: what has no room to spare becomes `Bytes` as it is.
+    let mut packed = Vec::with_capacity(octets);
     for field in section.iter().filter(is_shown) {
         let good = !is_binary(field.name)
             || field.value.split(|octet| *octet == b',').all(|one| value::decode(one.trim_ascii()).is_some());
@@ -62,7 +68,6 @@ pub(super) fn pack(section: &FieldSection, on_bad: OnBadBinary) -> Result<Bytes,
         else {
             continue;
         };
-        packed.reserve(9 + field.name.len() + field.value.len());
         packed.put_u32(name);
         packed.put_u32(value);
         packed.put_u8(field.sensitive.into());
@@ -75,7 +80,7 @@ pub(super) fn pack(section: &FieldSection, on_bad: OnBadBinary) -> Result<Bytes,
 /// Takes apart what [`pack`] made. A `-bin` value may be several, joined by commas by any hop.
 pub(super) fn unpack(mut packed: Bytes) -> Vec<Entry> {
     let mut entries = Vec::new();
-    while packed.remaining() >= 9 {
+    while packed.remaining() >= PACKED {
         let (name_len, value_len) = (packed.get_u32() as usize, packed.get_u32() as usize);
         let sensitive = packed.get_u8() != 0;
         if packed.remaining() < name_len.saturating_add(value_len) {

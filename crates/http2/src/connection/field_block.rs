@@ -202,21 +202,17 @@ impl Rx {
         }
         let parsed = self.sections.walk(Section::Request);
         let section = self.sections.section();
-        let verdict =
-            parsed.and_then(|found| message::request(section, &found).map(|(_, length)| (found, length)));
-        let (found, length) = match verdict {
+        let (mut head, length) = match parsed.and_then(|found| message::request(section, &found)) {
             Ok(parsed) => parsed,
             Err(violation) => return refuse(tx, id, violation),
         };
         if block.end_stream && !length.is_satisfied() {
             return refuse(tx, id, Violation::ContentLengthMismatch);
         }
-        let number = self.sections.number(length);
+        (head.route, head.section) = (handler.route(head.path), self.sections.next_number());
         let key = self.open_remote(tx, id, block.end_stream, length);
-        if let Ok((mut head, _)) = message::request(self.sections.section(), &found) {
-            (head.route, head.section) = (handler.route(head.path), number);
-            handler.on_request(tx, key, &head, block.end_stream);
-        }
+        handler.on_request(tx, key, &head, block.end_stream);
+        self.sections.number(length);
         tx.close_if_ended(key);
         Ok(())
     }

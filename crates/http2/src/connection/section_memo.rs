@@ -74,15 +74,19 @@ impl SectionMemo {
         &self.current().section
     }
 
-    /// The section decoded last was found to be a good request: its number from now on, or zero if it is not kept.
-    pub(super) fn number(&mut self, length: ContentLength) -> u64 {
-        if self.current().block.is_empty() {
-            return 0;
+    /// The number that [`SectionMemo::number`] would give to the section decoded last; zero if it is not kept.
+    #[inline]
+    pub(super) fn next_number(&self) -> u64 {
+        if self.current().block.is_empty() { 0 } else { self.numbered.wrapping_add(1) }
+    }
+
+    /// The section decoded last was found to be a good request: if it is kept, it has a number from now on.
+    pub(super) fn number(&mut self, length: ContentLength) {
+        let number = self.next_number();
+        if number > 0 {
+            self.numbered = number;
+            self.current_mut().request = Some((number, length));
         }
-        self.numbered = self.numbered.wrapping_add(1);
-        let number = self.numbered;
-        self.current_mut().request = Some((number, length));
-        number
     }
 
     /// The number under which the section decoded last was a good request before, and the length it promises.
@@ -185,7 +189,8 @@ mod tests {
             let block: &[u8] = if expected == 0 { &request } else { &[0x83, 0x86, 0x84, 0xbe] };
             memo.decode(&mut decoder, block, &LIMITS).unwrap();
             assert_eq!(memo.known_request(), None);
-            assert_eq!(memo.number(ContentLength::Unbound), expected);
+            assert_eq!(memo.next_number(), expected);
+            memo.number(ContentLength::Unbound);
         }
         memo.decode(&mut decoder, &[0x88], &LIMITS).unwrap();
         assert_eq!(memo.known_request(), None);
@@ -195,7 +200,7 @@ mod tests {
         memo.decode(&mut decoder, &[0x40, 1, b'c', 1, b'd'], &LIMITS).unwrap();
         memo.decode(&mut decoder, &[0x83, 0x86, 0x84, 0xbe], &LIMITS).unwrap();
         assert_eq!(memo.known_request(), None);
-        assert_eq!(memo.number(ContentLength::Unbound), 2);
+        assert_eq!(memo.next_number(), 2);
     }
 
     #[test]
