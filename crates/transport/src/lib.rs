@@ -5,7 +5,7 @@
 //! is generic over the application and its operations and knows nothing of what they mean: this crate names no gRPC
 //! type.
 //!
-//! Feature `tls` brings [`tls`], with rustls; without it, connections are cleartext. `tls-webpki-roots` and `tls-native-roots`
+//! Feature `tls` brings the module `tls`, with rustls; without it, connections are cleartext. `tls-webpki-roots` and `tls-native-roots`
 //! bring sets of root certificates to choose.
 //!
 //! Left out: PROXY protocol, io_uring.

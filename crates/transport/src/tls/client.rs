@@ -291,6 +291,21 @@ mod tests {
         assert!(TlsConnector::new(&undone).is_err());
     }
 
+    #[cfg(feature = "tls-webpki-roots")]
+    #[test]
+    fn mozillas_roots_are_enough() {
+        assert!(TlsConnector::new(&ClientTlsConfig::new().with_webpki_roots()).is_ok());
+    }
+
+    #[cfg(feature = "tls-native-roots")]
+    #[test]
+    fn a_machine_without_roots_says_so() {
+        // Whether this machine has any is not for a test to say; never is there a store without one.
+        if let Err(error) = TlsConnector::new(&ClientTlsConfig::new().with_native_roots()) {
+            assert!(error.to_string().contains("no root certificates"), "{error}");
+        }
+    }
+
     #[test]
     fn names_are_checked_before_anybody_is_called() {
         let named =
