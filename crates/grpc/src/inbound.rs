@@ -21,6 +21,10 @@ use crate::metadata::MetadataMap;
 
 /// Credit that is not given back at once is given back when this much has come together.
 const RELEASE_AT: usize = 16 * 1024;
+/// While the reader waits, when this much has: less than any window that is announced
+/// ([`MIN_STREAM_WINDOW`](crate::framing::MIN_STREAM_WINDOW)), so that the next message can always begin, and once it has
+/// begun the engine grants what it lacks.
+const RELEASE_WAITING_AT: usize = 512;
 
 /// What a reader asks of the connection's task.
 pub(crate) trait StreamOps: Send + Sync {
@@ -253,7 +257,7 @@ impl Inbound {
             register(&mut state.waker, cx);
             let want = state.assembling && !state.reader_waits;
             state.reader_waits = true;
-            let release = core::mem::take(&mut state.owed);
+            let release = if state.owed >= RELEASE_WAITING_AT { core::mem::take(&mut state.owed) } else { 0 };
             (Poll::Pending, state.link_if(release > 0 || want), release, want)
         });
         if let Some(Link { stream, ops }) = link {
@@ -376,10 +380,13 @@ mod tests {
         assert!(taken(&log).is_empty(), "a little credit waits");
         assert!(inbound.poll_message(&cx).is_ready());
         assert_eq!(taken(&log), [format!("release {}", 3 + RELEASE_AT + 2 * PREFIX)]);
-        assert!(inbound.deliver(Bytes::from_static(b"abc")).is_some());
-        assert!(inbound.poll_message(&cx).is_ready());
-        assert!(inbound.poll_message(&cx).is_pending());
-        assert_eq!(taken(&log), ["release 8"]);
+        for _ in 0..2 {
+            assert!(inbound.deliver(Bytes::from(vec![0; RELEASE_WAITING_AT / 2])).is_some());
+            assert!(taken(&log).is_empty(), "next to nothing waits, too");
+            assert!(inbound.poll_message(&cx).is_ready());
+            assert!(inbound.poll_message(&cx).is_pending());
+        }
+        assert_eq!(taken(&log), [format!("release {}", RELEASE_WAITING_AT + 2 * PREFIX)]);
     }
 
     #[test]
