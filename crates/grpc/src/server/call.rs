@@ -5,6 +5,7 @@
 //! streams (CVE-2023-44487), a call that comes while they take up room is parked: its request is taken in, and its handler
 //! starts when another has ended. Calls that are parked are exactly those in the queue.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -65,10 +66,24 @@ pub(super) struct Call {
     pub(super) deadline: Option<(Instant, Ticket)>,
 }
 
+/// Room for calls, by the slot of their stream.
+type Slots = Vec<Option<Call>>;
+
+/// Rooms kept by a worker for its connections: one without calls has none.
+const POOLED: usize = 16;
+/// A room for more calls than this is not kept.
+const POOLED_SLOTS: usize = 1024;
+
+thread_local! {
+    static POOL: RefCell<Vec<Slots>> = const { RefCell::new(Vec::new()) };
+}
+
 /// All calls of a connection.
 #[derive(Default)]
 pub(super) struct Calls {
-    slots: Vec<Option<Call>>,
+    slots: Slots,
+    /// How many of the slots are taken.
+    taken: usize,
     zombies: Vec<StreamKey>,
     /// Oldest first.
     parked: VecDeque<StreamKey>,
@@ -80,12 +95,30 @@ impl Calls {
         if call.parked.is_some() {
             self.parked.push_back(call.stream);
         }
+        if self.slots.capacity() == 0 {
+            self.slots = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         if slot >= self.slots.len() {
             self.slots.resize_with(slot.saturating_add(1), || None);
         }
         if let Some(place) = self.slots.get_mut(slot) {
+            self.taken = self.taken.saturating_add(usize::from(place.is_none()));
             *place = Some(call);
         }
+    }
+
+    /// Gives the room back to the worker if there is no call.
+    pub(super) fn rest(&mut self) {
+        if self.taken > 0 || self.slots.capacity() == 0 {
+            return;
+        }
+        let mut slots = core::mem::take(&mut self.slots);
+        slots.clear();
+        POOL.with_borrow_mut(|pool| {
+            if pool.len() < POOLED && slots.capacity() <= POOLED_SLOTS {
+                pool.push(slots);
+            }
+        });
     }
 
     pub(super) fn get(&mut self, stream: StreamKey) -> Option<&mut Call> {
@@ -95,6 +128,7 @@ impl Calls {
     pub(super) fn remove(&mut self, stream: StreamKey) -> Option<Call> {
         self.get(stream)?;
         let call = self.slots.get_mut(stream.slot())?.take()?;
+        self.taken = self.taken.saturating_sub(1);
         if call.parked.is_some() {
             // The newest are given up first, by those who reset what they just sent.
             let at = self.parked.iter().rposition(|parked| *parked == stream);
@@ -120,6 +154,7 @@ impl Calls {
             && slot.as_ref().is_some_and(|call| call.stream == stream)
         {
             *slot = None;
+            self.taken = self.taken.saturating_sub(1);
         }
     }
 
@@ -141,6 +176,7 @@ impl Calls {
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Call> {
+        self.taken = 0;
         self.slots.drain(..).flatten()
     }
 }

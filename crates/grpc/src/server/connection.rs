@@ -297,6 +297,7 @@ impl Application for ServerConnection {
     fn end_turn(&mut self) {
         self.spawned_in_turn = false;
         self.turn.end(|| self.clock.now());
+        self.calls.rest();
         for waker in self.wakes.drain(..) {
             waker.wake();
         }

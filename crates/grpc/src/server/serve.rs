@@ -2,8 +2,8 @@
 
 use core::fmt;
 use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -284,6 +284,18 @@ async fn bind(address: &Address) -> Result<Listener, Error> {
     Listener::bind(address).await.map_err(|error| Error::listen(address, error))
 }
 
+/// A connection's driver as a task. An async block around it would take twice its room: once as what it captured and once
+/// as what it awaits.
+struct Driving(Driver<Stream, ServerConnection>);
+
+impl Future for Driving {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.get_mut().0).poll(cx).map(drop)
+    }
+}
+
 /// The connections of a running server.
 pub(super) struct Connections {
     serving: Arc<Serving>,
@@ -354,15 +366,12 @@ impl Connections {
             let serving = Arc::clone(&self.serving);
             self.tasks.spawn(async move {
                 if let Some(stream) = serving.shake_hands(&tls, stream, &ops).await {
-                    serving.drive(stream, ops).await;
+                    Box::new(Driving(serving.drive(stream, ops))).await;
                 }
             });
             return;
         }
-        let driver = self.serving.drive(stream, ops);
-        self.tasks.spawn(async move {
-            driver.await;
-        });
+        self.tasks.spawn(Driving(self.serving.drive(stream, ops)));
     }
 
     /// Lets every call finish.
