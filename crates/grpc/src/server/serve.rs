@@ -58,7 +58,8 @@ impl Server {
     /// How many calls one connection may have at once.
     ///
     /// Default: [`clearway_http2::config::defaults::MAX_CONCURRENT_STREAMS`]. More are refused with REFUSED_STREAM (RFC
-    /// 9113 §5.1.2); handlers that run on after their call count, too.
+    /// 9113 §5.1.2); handlers that run on after their call was reset count, too: calls that
+    /// come meanwhile wait for one of them to end.
     #[must_use]
     pub fn max_concurrent_streams(mut self, streams: impl Into<Option<u32>>) -> Self {
         if let Some(streams) = streams.into() {

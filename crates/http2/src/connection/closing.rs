@@ -91,7 +91,6 @@ impl Tx {
     /// Ends a stream on the wire while its handler keeps the slot.
     pub(super) fn hold(&mut self, key: StreamKey, why: ClosedBy, reset: Reset) {
         let Some(entry) = self.streams.get_mut(key) else { return };
-        entry.tenure = Tenure::HeldByApplication;
         let id = entry.id;
         let fresh = Stream::new(id, Window::new(0), RecvWindow::new(0, 0), self.now);
         let mut stream = core::mem::replace(entry, fresh);
