@@ -328,7 +328,7 @@ impl Drop for Reader {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[derive(Default)]
@@ -347,7 +347,7 @@ mod tests {
     }
 
     /// A key from an engine, the only place that makes them.
-    fn key() -> StreamKey {
+    pub(crate) fn key() -> StreamKey {
         use clearway_http2::hpack::{HeaderField, Indexing};
         let now = clearway_http2::Instant::ZERO;
         let mut connection = clearway_http2::Connection::client(clearway_http2::Config::default(), now);

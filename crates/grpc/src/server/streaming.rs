@@ -1,16 +1,17 @@
 //! Methods with a stream in either direction. Their handlers run as tasks, and what they send goes to the connection in
 //! batches, as fast as the peer reads it.
 
-use core::future::{Future, poll_fn};
+use core::future::{Future, Ready};
 use core::marker::PhantomData;
-use core::pin::{Pin, pin};
-use core::task::Poll;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use clearway_http2::StreamKey;
 use clearway_transport::OpQueue;
 use futures_core::Stream;
+use pin_project_lite::pin_project;
 
 use super::ops::{Outcome, ServerOp};
 use crate::codec::{Codec, DecodeBuf, Decoder as _, Encoder};
@@ -58,24 +59,48 @@ impl Sink {
             let _ = self.ops.push(ServerOp::Messages { stream: self.stream, payload: Bytes::from(payload) });
         }
     }
+}
 
-    /// Sends a stream of messages to its end; the trailers are for an end that is OK.
-    async fn pump<E, S>(self, encoder: &mut E, stream: S, limit: usize, trailers: MetadataMap) -> Outcome
-    where
-        E: Encoder<Error = Status>,
-        S: Stream<Item = Result<E::Item, Status>>,
-    {
-        let mut stream = pin!(stream);
+pin_project! {
+    /// Sends a stream of messages to its end, as fast as its gate lets it; then it is the outcome of the call: `trailers`
+    /// are for an end that is OK. `admitted` says that the gate let it through, and that nothing was sent since.
+    pub(super) struct Pump<S, E> {
+        #[pin]
+        stream: S,
+        encoder: E,
+        limit: usize,
+        sink: Sink,
+        trailers: MetadataMap,
+        admitted: bool,
+    }
+}
+
+impl<S, E> Future for Pump<S, E>
+where
+    E: Encoder<Error = Status>,
+    S: Stream<Item = Result<E::Item, Status>>,
+{
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let mut this = self.project();
         loop {
-            if let Err(GateClosed) = poll_fn(|cx| self.gate.poll_open(cx)).await {
-                return Outcome::Nothing;
+            if !*this.admitted {
+                match ready!(this.sink.gate.poll_open(cx)) {
+                    Ok(()) => *this.admitted = true,
+                    Err(GateClosed) => return Poll::Ready(Outcome::Nothing),
+                }
             }
             let mut batch = Vec::new();
-            let end = poll_fn(|cx| fill(cx, stream.as_mut(), encoder, limit, &mut batch)).await;
-            self.messages(batch);
+            let end = ready!(fill(cx, this.stream.as_mut(), this.encoder, *this.limit, &mut batch));
+            *this.admitted = false;
+            this.sink.messages(batch);
             match end {
-                Some(Ok(())) => return Outcome::Status(Status::with_metadata(Code::Ok, "", trailers)),
-                Some(Err(status)) => return Outcome::Status(status),
+                Some(Ok(())) => {
+                    let trailers = core::mem::take(this.trailers);
+                    return Poll::Ready(Outcome::Status(Status::with_metadata(Code::Ok, "", trailers)));
+                }
+                Some(Err(status)) => return Poll::Ready(Outcome::Status(status)),
                 None => {}
             }
         }
@@ -84,7 +109,7 @@ impl Sink {
 
 /// Encodes what is ready, up to [`BATCH`]. The end is there when the stream is over.
 fn fill<E, S>(
-    cx: &mut core::task::Context<'_>,
+    cx: &mut Context<'_>,
     mut stream: Pin<&mut S>,
     encoder: &mut E,
     limit: usize,
@@ -158,22 +183,22 @@ impl<C: Codec> Take<C> for TakeMany {
 
 /// What a handler gives.
 pub(super) trait Give<C: Codec, R>: 'static {
-    fn give(
-        response: Response<R>,
-        encoder: C::Encoder,
-        limit: usize,
-        sink: Sink,
-    ) -> impl Future<Output = Outcome> + Send;
+    /// Sends it, and is the outcome.
+    type Giving: Future<Output = Outcome> + Send + 'static;
+
+    fn give(response: Response<R>, encoder: C::Encoder, limit: usize, sink: Sink) -> Self::Giving;
 }
 
 impl<C: Codec> Give<C, C::Encode> for GiveOne {
-    async fn give(response: Response<C::Encode>, mut encoder: C::Encoder, limit: usize, _: Sink) -> Outcome {
+    type Giving = Ready<Outcome>;
+
+    fn give(response: Response<C::Encode>, mut encoder: C::Encoder, limit: usize, _: Sink) -> Ready<Outcome> {
         let (metadata, message, trailers) = response.split();
         let mut payload = Vec::with_capacity(framing::expected(&encoder, &message));
-        match framing::encode(&mut encoder, message, limit, &mut payload) {
+        core::future::ready(match framing::encode(&mut encoder, message, limit, &mut payload) {
             Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload), trailers },
             Err(status) => Outcome::Status(status),
-        }
+        })
     }
 }
 
@@ -181,10 +206,53 @@ impl<C: Codec, S> Give<C, S> for GiveMany
 where
     S: Stream<Item = Result<C::Encode, Status>> + Send + 'static,
 {
-    async fn give(response: Response<S>, mut encoder: C::Encoder, limit: usize, sink: Sink) -> Outcome {
+    type Giving = Pump<S, C::Encoder>;
+
+    fn give(response: Response<S>, encoder: C::Encoder, limit: usize, sink: Sink) -> Self::Giving {
         let (metadata, stream, trailers) = response.split();
         sink.head(metadata);
-        sink.pump(&mut encoder, stream, limit, trailers).await
+        Pump { stream, encoder, limit, sink, trailers, admitted: false }
+    }
+}
+
+pin_project! {
+    /// A call: its handler, and then the sending of what that gave. An async block would keep room for both, and for the
+    /// handler twice: as what it captured and as what it awaits. `then` says how its response is sent.
+    #[project = HandlingNow]
+    enum Handling<F, T, G> {
+        Handler {
+            #[pin]
+            future: F,
+            then: Option<T>,
+        },
+        Giving {
+            #[pin]
+            giving: G,
+        },
+    }
+}
+
+impl<F, R, T, G> Future for Handling<F, T, G>
+where
+    F: Future<Output = Result<Response<R>, Status>>,
+    T: FnOnce(Response<R>) -> G,
+    G: Future<Output = Outcome>,
+{
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        loop {
+            let giving = match self.as_mut().project() {
+                HandlingNow::Giving { giving } => return giving.poll(cx),
+                HandlingNow::Handler { future, then } => match (ready!(future.poll(cx)), then.take()) {
+                    (Ok(response), Some(then)) => then(response),
+                    (Err(status), _) => return Poll::Ready(Outcome::Status(status)),
+                    // It is not polled again after it was ready.
+                    (Ok(_), None) => return Poll::Ready(Outcome::Nothing),
+                },
+            };
+            self.set(Self::Giving { giving });
+        }
     }
 }
 
@@ -202,11 +270,42 @@ where
         let message = T::take(&mut codec, input)?;
         let (encoder, limit) = (codec.encoder(), self.encode_limit);
         let future = (self.handler)(head.map(|()| message));
-        Ok(Box::pin(async move {
-            match future.await {
-                Ok(response) => G::give(response, encoder, limit, sink).await,
-                Err(status) => Outcome::Status(status),
-            }
-        }))
+        let then = move |response| G::give(response, encoder, limit, sink);
+        Ok(Box::pin(Handling::Handler { future, then: Some(then) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::BytesCodec;
+    use crate::inbound::{Inbound, WakeAt};
+
+    /// What an open call costs beside its handler's own future: that is kept once, and what sends its response lies in the
+    /// same place.
+    #[tokio::test]
+    async fn a_call_is_its_handler_and_little_more() {
+        let handler = |request: Request<Streaming<Bytes>>| async move {
+            tokio::task::yield_now().await;
+            Ok(Response::new(request.into_inner()))
+        };
+        let stream = crate::inbound::tests::key();
+        let ops = Arc::new(OpQueue::default());
+        let inbound =
+            Arc::new(Inbound::new(Some(stream), WakeAt::Each, Arc::<OpQueue<ServerOp>>::clone(&ops) as _));
+        let request = Request::new(Streaming::new(Reader::new(inbound), BytesCodec.decoder()));
+        let own = size_of_val(&handler(request));
+        let method = StreamingFn {
+            codec: BytesCodec,
+            handler,
+            encode_limit: usize::MAX,
+            shape: PhantomData::<fn() -> (TakeMany, GiveMany, Streaming<Bytes>)>,
+        };
+        let sink = Sink { stream, ops: Arc::clone(&ops), gate: Arc::new(SendGate::default()) };
+        let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, ops as _));
+        let running = method
+            .start(Request::new(()), Input::Many(Reader::new(inbound)), sink)
+            .map(|call| size_of_val(&*call));
+        assert!(running.as_ref().is_ok_and(|octets| *octets <= own + 64), "{running:?} around {own} octets");
     }
 }
