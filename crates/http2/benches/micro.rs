@@ -31,7 +31,7 @@ use std::io::IoSlice;
 use std::time::Instant as Wall;
 
 use bytes::Bytes;
-use clearway_http2::hpack::{Decoder, Encoder, FieldSection, HeaderField, Indexing, SectionLimits};
+use clearway_http2::hpack::{Decoder, Encoder, FieldSection, HeaderField, Indexing, Part, SectionLimits};
 use clearway_http2::{Chunk, Config, Connection, Handler, Instant, RequestHead, StreamKey, Tx};
 
 const LIMITS: SectionLimits = SectionLimits { list_octets: 16 * 1024, fields: 128 };
@@ -92,10 +92,9 @@ fn m3_request(iterations: u64) {
     for _ in 0..iterations + 2 {
         out.clear();
         let request = black_box(&REQUEST);
-        encoder.begin(&mut out);
-        encoder.encode_part(1, &request[..4], &mut out);
-        encoder.encode(request[4], &mut out);
-        encoder.encode_part(0, &request[5..], &mut out);
+        let first = Part { number: 1, fields: &request[..4] };
+        let second = Part { number: 0, fields: &request[5..] };
+        encoder.encode_parts(first, Some(request[4]), second, &mut out);
         black_box(&out);
     }
 }

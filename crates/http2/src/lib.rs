@@ -68,9 +68,10 @@ pub mod time;
 mod window_tuning;
 
 pub use config::{Config, WindowTuning};
-pub use connection::{Connection, Part, Role, Tx};
+pub use connection::{Connection, Role, Tx};
 pub use error::{By, ConnectionError, ErrorCode, OpenError, Reset, Scope, SendError, Violation};
 pub use handler::{Chunk, GoAway, Handler, SlotFate};
+pub use hpack::Part;
 pub use message::{RequestHead, ResponseHead, RouteId};
 pub use observe::{BlockedOn, Direction, Observer, Trace};
 pub use stream::StreamKey;

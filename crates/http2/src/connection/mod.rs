@@ -36,7 +36,7 @@ mod write;
 use std::io::IoSlice;
 
 pub use shutdown::PeerGoAway;
-pub use tx::{Part, Tx};
+pub use tx::Tx;
 
 use crate::config::Config;
 use crate::error::{By, ConnectionError, ErrorCode, Reset, Violation};

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{By, ErrorCode, OpenError, Reset, SendError};
 use crate::flow_control::{DEFAULT_WINDOW, ReceiveBudget, RecvWindow, SendWindow, Window};
 use crate::frame::{Flags, FrameHeader, Kind};
-use crate::hpack::{Encoder, HeaderField};
+use crate::hpack::{Encoder, HeaderField, Part};
 use crate::limits::Counters;
 use crate::observe::{BlockedOn, Direction, Observer, Trace};
 use crate::settings::PeerSettings;
@@ -29,15 +29,6 @@ use crate::window_tuning::RoundTrip;
 pub(crate) const QUANTUM: usize = 16 * 1024;
 /// A stream with more than this waiting is backlogged: its writer should pause.
 const BACKLOG_MARK: usize = 64 * 1024;
-
-/// Some fields of a section, which a connection's program sends again and again.
-#[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
-    /// Stands for these fields, and for no others, as long as the connection lives; 0 to 15, others are not kept.
-    pub number: usize,
-    /// The fields.
-    pub fields: &'a [HeaderField<'a>],
-}
 
 /// What must still be told to the handler, once it is at hand.
 #[derive(Debug, Default)]
@@ -207,9 +198,9 @@ impl Tx {
             let octets = between.into_iter().chain(rest.clone()).fold(0usize, |sum, field| {
                 sum.saturating_add(field.name.len()).saturating_add(field.value.len()).saturating_add(32)
             });
-            let octets = [first, second].iter().fold(octets, |sum, part| {
-                sum.saturating_add(self.encoder.part_octets(part.number, part.fields))
-            });
+            let octets = [first, second]
+                .iter()
+                .fold(octets, |sum, part| sum.saturating_add(self.encoder.part_octets(*part)));
             if octets > limit as usize {
                 return Err(OpenError::HeaderListTooLarge { octets, limit });
             }
@@ -218,10 +209,7 @@ impl Tx {
         self.counters.stream_opened();
         let start = self.output.begin();
         let tail = self.output.tail();
-        self.encoder.begin(tail);
-        self.encoder.encode_part(first.number, first.fields, tail);
-        between.into_iter().for_each(|field| self.encoder.encode(field, tail));
-        self.encoder.encode_part(second.number, second.fields, tail);
+        self.encoder.encode_parts(first, between, second, tail);
         rest.for_each(|field| self.encoder.encode(field, tail));
         self.finish_section(id, start, false);
         self.headers_sent(key, false);

@@ -7,8 +7,8 @@
 //! limit first, so a literal is never scanned twice.
 
 use super::section::Traits;
-use super::static_table::{self, FIRST_DYNAMIC};
-use super::table::Table;
+use super::static_table::{self, FIRST_DYNAMIC, StaticEntry};
+use super::table::{Table, View, low_half};
 use super::{FieldSection, HpackError, Name, SectionLimits, huffman, integer};
 
 /// §4.2 knows at most two: the smallest size in between and the final one.
@@ -101,14 +101,19 @@ impl Decoder {
         let mut rest = block;
         self.apply_size_updates(&mut rest)?;
         while let Some((&first, tail)) = rest.split_first() {
-            let before = rest.len();
-            rest = tail;
-            if first & 0x80 != 0 {
-                self.decode_indexed(first, &mut rest, before, limits, out)?;
-            } else {
-                let literal = Literal::from_first_octet(first, &mut rest)?;
-                self.decode_literal(literal, &mut rest, before, limits, out)?;
+            if first & 0x80 == 0 {
+                rest = self.decode_literal(first, tail, limits, out)?;
+                continue;
             }
+            // §6.1. Nearly every field of steady traffic is an index in a single octet.
+            let (index, behind) = match first & 0x7f {
+                0x7f => integer::decode_long::<7>(tail)?,
+                index => (u32::from(index), tail),
+            };
+            rest = behind;
+            let View { stretch, name_len, len, tag: known } = self.entry(index as usize)?;
+            let traits = Traits { known, sensitive: false, wire_octets: 1 + taken(tail, rest) };
+            out.append(stretch, name_len, len, traits, limits);
         }
         Ok(())
     }
@@ -136,62 +141,47 @@ impl Decoder {
         if self.owed_size_update.is_some() { Err(HpackError::SizeUpdateMissing) } else { Ok(()) }
     }
 
-    /// §6.1.
-    #[inline]
-    fn decode_indexed(
-        &self,
-        first: u8,
-        rest: &mut &[u8],
-        before: usize,
-        limits: &SectionLimits,
-        out: &mut FieldSection,
-    ) -> Result<(), HpackError> {
-        let index = integer::decode::<7>(first, rest)? as usize;
-        if index == 0 {
-            return Err(HpackError::IndexZero);
-        }
-        let (octets, name_len, known) = self.entry(index)?;
-        let traits = Traits { known, sensitive: false, wire_octets: taken(before, rest) };
-        out.append(octets, name_len, traits, limits);
-        Ok(())
-    }
-
-    /// §6.2.
-    fn decode_literal(
+    /// §6.2: a literal whose `first` octet is followed by `tail`; returns what follows it.
+    fn decode_literal<'a>(
         &mut self,
-        literal: Literal,
-        rest: &mut &[u8],
-        before: usize,
+        first: u8,
+        tail: &'a [u8],
         limits: &SectionLimits,
         out: &mut FieldSection,
-    ) -> Result<(), HpackError> {
+    ) -> Result<&'a [u8], HpackError> {
+        let mut rest = tail;
+        let literal = Literal::from_first_octet(first, &mut rest)?;
         let (name_len, known) = if literal.name_index == 0 {
-            decode_string(rest, out.stage())?;
-            (out.staged().len(), Name::from_bytes(out.staged()))
+            let name_len = decode_string(&mut rest, 0, out)?;
+            (name_len, Name::from_bytes(out.staged(name_len)))
         } else {
-            let (octets, name_len, known) = self.entry(literal.name_index)?;
-            out.stage().extend_from_slice(octets.get(..name_len).unwrap_or_default());
-            (name_len, known)
+            let View { stretch, name_len, tag: known, .. } = self.entry(literal.name_index)?;
+            out.stage_copy(stretch, name_len as usize);
+            (name_len as usize, known)
         };
-        decode_string(rest, out.stage())?;
+        let len = name_len + decode_string(&mut rest, name_len, out)?;
         if literal.kind == LiteralKind::Indexed {
-            let (name, value) = out.staged().split_at_checked(name_len).unwrap_or_default();
+            let (name, value) = out.staged(len).split_at_checked(name_len).unwrap_or_default();
             self.table.insert(name, value, known);
         }
         let sensitive = literal.kind == LiteralKind::NeverIndexed;
-        out.commit(name_len, Traits { known, sensitive, wire_octets: taken(before, rest) }, limits);
-        Ok(())
+        let wire_octets = 1 + taken(tail, rest);
+        out.commit(low_half(name_len), low_half(len), Traits { known, sensitive, wire_octets }, limits);
+        Ok(rest)
     }
 
-    /// The entry at `index` of both tables' common address space (§2.3.3): its octets, the length of its name in
-    /// them, and the name.
+    /// The entry at `index` of both tables' common address space (§2.3.3).
     #[inline]
-    fn entry(&self, index: usize) -> Result<(&[u8], usize, Name), HpackError> {
+    fn entry(&self, index: usize) -> Result<View<'_, Name>, HpackError> {
         if let Some(entry) = static_table::entry(index) {
-            return Ok((entry.octets, entry.name_len, entry.known));
+            let StaticEntry { stretch, name_len, len, known } = entry;
+            return Ok(View { stretch, name_len: *name_len, len: *len, tag: *known });
+        }
+        if index == 0 {
+            return Err(HpackError::IndexZero);
         }
         let entry = index.checked_sub(FIRST_DYNAMIC).and_then(|index| self.table.entry(index));
-        entry.map(|entry| (entry.octets, entry.name_len, entry.tag)).ok_or(HpackError::IndexOutOfRange)
+        entry.ok_or(HpackError::IndexOutOfRange)
     }
 }
 
@@ -226,23 +216,26 @@ impl Literal {
     }
 }
 
-/// §5.2.
+/// §5.2: stages a string behind the `staged` octets of its field that are there already, and says how long it is.
 #[inline]
-fn decode_string(rest: &mut &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
+fn decode_string(rest: &mut &[u8], staged: usize, out: &mut FieldSection) -> Result<usize, HpackError> {
     let (&first, mut tail) = rest.split_first().ok_or(HpackError::Truncated)?;
     let len = integer::decode::<7>(first, &mut tail)? as usize;
     let (string, tail) = tail.split_at_checked(len).ok_or(HpackError::Truncated)?;
     *rest = tail;
     if first & 0x80 != 0 {
-        return huffman::decode(string, out);
+        return huffman::decode(string, out.stage(staged, huffman::room(len)));
     }
-    out.extend_from_slice(string);
-    Ok(())
+    if let Some(room) = out.stage(staged, len).get_mut(..len) {
+        room.copy_from_slice(string);
+    }
+    Ok(len)
 }
 
-/// How many octets were taken since `before` were left. A block of 4 GiB is nothing a connection assembles.
-fn taken(before: usize, rest: &[u8]) -> u32 {
-    u32::try_from(before - rest.len()).unwrap_or(u32::MAX)
+/// How many octets were taken off `before` if `rest` is left of it.
+#[inline]
+fn taken(before: &[u8], rest: &[u8]) -> u32 {
+    low_half(before.len() - rest.len())
 }
 
 #[cfg(test)]

@@ -45,6 +45,15 @@ pub struct HeaderField<'a> {
     pub indexing: Indexing,
 }
 
+/// Some fields of a section that come again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Stands for these fields, and for no others, as long as the encoder lives; 0 to 15, others are not kept.
+    pub number: usize,
+    /// The fields.
+    pub fields: &'a [HeaderField<'a>],
+}
+
 /// The encoding half of a connection's compression state.
 #[derive(Clone, Debug)]
 pub struct Encoder {
@@ -175,11 +184,20 @@ impl Encoder {
     /// As [`Self::encode_section`], for fields that are part of the program: once their block is known it is found by
     /// where they lie, without looking at them.
     pub fn encode_fixed(&mut self, fields: &'static [HeaderField<'static>], out: &mut Vec<u8>) {
+        let epoch = self.table.changes();
+        if self.pending == SizeUpdates::None
+            && let Some(block) = self.fixed.find(epoch, fields)
+        {
+            block.append_to(out);
+        } else {
+            self.encode_fixed_anew(fields, out);
+        }
+    }
+
+    #[inline(never)]
+    fn encode_fixed_anew(&mut self, fields: &'static [HeaderField<'static>], out: &mut Vec<u8>) {
         let settled = self.pending == SizeUpdates::None;
         let (epoch, start) = (self.table.changes(), out.len());
-        if settled && let Some(block) = self.fixed.find(epoch, fields) {
-            return out.extend_from_slice(block);
-        }
         self.encode_section(fields.iter().copied(), out);
         let secret = fields.iter().any(|field| field.indexing == Indexing::Never || is_secret(field.name));
         if settled && !secret && self.table.changes() == epoch {
@@ -187,30 +205,64 @@ impl Encoder {
         }
     }
 
-    /// Appends several fields to the block that [`Self::begin`] started. While the table does not change their octets are
-    /// kept under `number`, which the caller must give to no other fields as long as this encoder lives; numbers from 16 on
-    /// are not kept.
-    pub fn encode_part(&mut self, number: usize, fields: &[HeaderField<'_>], out: &mut Vec<u8>) {
+    /// Starts a block, as [`Self::begin`] does, with two parts of a section and a field between them, if there is one. While
+    /// the table does not change the octets of each part are kept, and those of the last block as a whole.
+    pub fn encode_parts(
+        &mut self,
+        first: Part<'_>,
+        between: Option<HeaderField<'_>>,
+        second: Part<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let settled = self.pending == SizeUpdates::None;
         let (epoch, start) = (self.table.changes(), out.len());
-        if let Some((block, _)) = self.parts.find(epoch, number) {
-            return out.extend_from_slice(block);
+        let numbers = [first.number, second.number];
+        if settled
+            && let Some(block) = self.parts.whole().and_then(|whole| whole.find(epoch, numbers, between))
+        {
+            return block.append_to(out);
+        }
+        self.begin(out);
+        let mut known = self.encode_part(first, out);
+        if let Some(field) = between {
+            known &= field.indexing != Indexing::Never && !is_secret(field.name);
+            self.encode(field, out);
+        }
+        known &= self.encode_part(second, out);
+        if settled
+            && known
+            && self.table.changes() == epoch
+            && let Some(whole) = self.parts.whole()
+        {
+            whole.keep(epoch, [first.number, second.number], between, out.get(start..).unwrap_or_default());
+        }
+    }
+
+    /// Appends a part, and says whether its octets are known from now on.
+    fn encode_part(&mut self, part: Part<'_>, out: &mut Vec<u8>) -> bool {
+        let Part { number, fields } = part;
+        let (epoch, start) = (self.table.changes(), out.len());
+        if let Some(kept) = self.parts.find(epoch, number) {
+            kept.block.append_to(out);
+            return true;
         }
         for field in fields {
             self.encode(*field, out);
         }
         let secret = fields.iter().any(|field| field.indexing == Indexing::Never || is_secret(field.name));
-        if !secret && self.table.changes() == epoch {
-            let list_octets = u32::try_from(list_octets(fields)).unwrap_or(u32::MAX);
-            self.parts.keep(epoch, number, out.get(start..).unwrap_or_default(), list_octets);
+        if secret || self.table.changes() != epoch {
+            return false;
         }
+        let list_octets = u32::try_from(list_octets(fields)).unwrap_or(u32::MAX);
+        self.parts.keep(epoch, number, out.get(start..).unwrap_or_default(), list_octets)
     }
 
     /// What the fields of a part count in a list of fields (RFC 9113 §6.5.2), looked up or added up.
     #[must_use]
-    pub fn part_octets(&self, number: usize, fields: &[HeaderField<'_>]) -> usize {
-        match self.parts.find(self.table.changes(), number) {
-            Some((_, octets)) => octets as usize,
-            None => list_octets(fields),
+    pub fn part_octets(&self, part: Part<'_>) -> usize {
+        match self.parts.find(self.table.changes(), part.number) {
+            Some(kept) => kept.list_octets as usize,
+            None => list_octets(part.fields),
         }
     }
 
@@ -232,12 +284,12 @@ impl Encoder {
             Place::Unknown => return None,
             Place::Static(index) => {
                 let entry = static_table::entry(usize::from(index))?;
-                (usize::from(index), entry.octets, entry.name_len)
+                (usize::from(index), entry.octets(), entry.name_len as usize)
             }
             Place::Dynamic(number) => {
                 let index = self.table.index_of(number)?;
                 let entry = self.table.entry(index)?;
-                (FIRST_DYNAMIC + index, entry.octets, entry.name_len)
+                (FIRST_DYNAMIC + index, entry.octets(), entry.name_len as usize)
             }
         };
         let same = name_len == name.len() && octets.split_at_checked(name_len) == Some((name, value));

@@ -7,9 +7,6 @@
 use super::HpackError;
 use super::huffman_code::{LongSymbol, SHORTEST, WINDOW, code, long_symbol, pair};
 
-/// The longest code, EOS included.
-const LONGEST: u32 = 30;
-
 /// How many octets `text` takes when Huffman-coded.
 pub(super) fn encoded_octets(text: &[u8]) -> usize {
     let bits: usize = text.iter().map(|&octet| usize::from(code(octet).len)).sum();
@@ -39,57 +36,77 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the text of the Huffman-coded `coded` to `out`. After an error `out` is what it was before.
-pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
-    let start = out.len();
-    // The most that can come out, and one octet more because symbols are written two at a time.
-    out.resize(start + (coded.len() / SHORTEST + 1) * 8 + 1, 0);
-    let decoded = decode_into(coded, out.get_mut(start..).unwrap_or_default());
-    out.truncate(start + decoded.unwrap_or(0));
-    decoded.map(|_| ())
+/// How much room [`decode`] needs for `coded` octets: the most that can come out, and eight octets more because it writes so
+/// many at a time.
+pub(super) const fn room(coded: usize) -> usize {
+    coded.saturating_mul(8) / SHORTEST + BATCH_OCTETS
 }
 
-/// Returns how many octets were written. `text` must have room for the longest string that can come out, and one more.
-fn decode_into(coded: &[u8], text: &mut [u8]) -> Result<usize, HpackError> {
+/// So many windows are looked up between two looks at the input, each for up to two octets of text.
+const BATCH: u32 = 4;
+const BATCH_OCTETS: usize = 2 * BATCH as usize;
+/// More than this no batch can use up.
+const BATCH_BITS: u32 = BATCH * WINDOW;
+
+/// Writes the text of the Huffman-coded `coded` to the beginning of `text`, which has [`room`] for it, and says how long it is.
+/// What stands behind it means nothing, and after an error all of it.
+pub(super) fn decode(coded: &[u8], text: &mut [u8]) -> Result<usize, HpackError> {
     let mut input = Bits { bits: 0, len: 0, rest: coded };
     let mut written = 0;
     loop {
         input.refill();
-        if input.len < LONGEST {
-            break;
+        if input.len < BATCH_BITS {
+            return decode_tail(input, text, written);
         }
-        // Here a whole symbol is always at hand, whichever it is.
-        while input.len >= LONGEST {
+        if pair(input.bits).len == 0 {
+            let LongSymbol { octet, len } = long_symbol(input.bits);
+            write(text, written, [octet.ok_or(HpackError::HuffmanEos)?]);
+            written += 1;
+            input.consume(len);
+            continue;
+        }
+        // At a code longer than the window nothing more moves: the next look at the input is for it.
+        let (mut octets, mut filled) = (0_u64, 0);
+        for _ in 0..BATCH {
             let next = pair(input.bits);
-            if next.first_len == 0 {
-                let LongSymbol { octet, len } = long_symbol(input.bits);
-                write(text, written, [octet.ok_or(HpackError::HuffmanEos)?, 0]);
-                written += 1;
-                input.consume(len);
-            } else {
-                write(text, written, next.symbols);
-                written += 1 + usize::from(next.len != next.first_len);
-                input.consume(u32::from(next.len));
-            }
+            octets |= u64::from(next.symbols) << filled;
+            filled += u32::from(next.filled);
+            input.consume(u32::from(next.len));
         }
+        write(text, written, octets.to_le_bytes());
+        written += filled as usize / 8;
     }
-    decode_tail(input, text, written)
 }
 
-/// Decodes the last bits, fewer than [`LONGEST`], and checks the padding.
+/// Decodes the last bits, fewer than [`BATCH_BITS`], and checks the padding.
 fn decode_tail(mut input: Bits<'_>, text: &mut [u8], mut written: usize) -> Result<usize, HpackError> {
     while input.len as usize >= SHORTEST {
-        let next = pair(input.bits);
-        let (octet, len) = if next.first_len == 0 {
-            let LongSymbol { octet, len } = long_symbol(input.bits | u64::MAX >> input.len);
-            (octet.unwrap_or_default(), len)
+        // Behind the end stand ones, as if the padding never ended: no code can be mistaken for a part of them.
+        let bits = input.bits | u64::MAX >> input.len;
+        let next = pair(bits);
+        let [first, second] = next.symbols.to_le_bytes();
+        let (octet, len) = if next.len == 0 {
+            let LongSymbol { octet, len } = long_symbol(bits);
+            if len > input.len {
+                break;
+            }
+            (octet.ok_or(HpackError::HuffmanEos)?, len)
+        } else if u32::from(next.len) <= input.len {
+            if next.filled == 16 {
+                write(text, written, [first]);
+                written += 1;
+                (second, u32::from(next.len))
+            } else {
+                (first, u32::from(next.len))
+            }
         } else {
-            (next.symbols[0], u32::from(next.first_len))
+            // The second symbol, or the only one, is made of padding.
+            (first, u32::from(code(first).len))
         };
         if len > input.len {
             break;
         }
-        write(text, written, [octet, 0]);
+        write(text, written, [octet]);
         written += 1;
         input.consume(len);
     }
@@ -103,9 +120,9 @@ fn decode_tail(mut input: Bits<'_>, text: &mut [u8], mut written: usize) -> Resu
     }
 }
 
-/// Writes two octets even if the second means nothing yet: one store, and the next write covers it.
+/// Writes whole words even if not all of their octets mean something: one store, and the next write covers the rest.
 #[inline]
-fn write(text: &mut [u8], at: usize, octets: [u8; 2]) {
+fn write<const N: usize>(text: &mut [u8], at: usize, octets: [u8; N]) {
     let room = text.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
     debug_assert!(room.is_some(), "the caller makes room for the longest string");
     if let Some(room) = room {
@@ -132,7 +149,7 @@ impl Bits<'_> {
             self.len += octets * 8;
         } else {
             while let Some((&octet, rest)) = self.rest.split_first()
-                && self.len <= 56
+                && self.len < 56
             {
                 self.bits |= u64::from(octet) << (56 - self.len);
                 self.len += 8;
@@ -149,7 +166,10 @@ impl Bits<'_> {
     }
 }
 
-const _: () = assert!(WINDOW <= LONGEST, "a window must be full whenever the longest symbol is");
+const _: () = assert!(
+    30 <= BATCH_BITS && BATCH_BITS <= 56,
+    "a refill brings a whole batch, and the longest symbol is whole in as many bits"
+);
 
 #[cfg(test)]
 mod tests {
@@ -163,11 +183,11 @@ mod tests {
     }
 
     fn decoded(coded: &[u8]) -> Result<Vec<u8>, HpackError> {
-        let mut out = b"before".to_vec();
-        let result = decode(coded, &mut out);
-        assert!(out.starts_with(b"before"));
-        assert!(result.is_ok() || out.len() == 6, "an error must leave nothing behind");
-        result.map(|()| out.split_off(6))
+        let mut text = vec![0; room(coded.len())];
+        let written = decode(coded, &mut text)?;
+        assert!(written * SHORTEST <= coded.len() * 8);
+        text.truncate(written);
+        Ok(text)
     }
 
     #[test]

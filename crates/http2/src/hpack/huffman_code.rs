@@ -63,12 +63,12 @@ pub(super) fn code(octet: u8) -> Code {
 /// What the next [`WINDOW`] bits of a string decode to: up to two whole symbols.
 #[derive(Clone, Copy)]
 pub(super) struct Pair {
-    /// The second symbol means something only if `len` is greater than `first_len`.
-    pub(super) symbols: [u8; 2],
-    /// Bits of the first symbol's code; 0 if that code is longer than the window.
-    pub(super) first_len: u8,
-    /// Bits of all symbols here.
+    /// The first symbol in the low octet, the second in the high one; zeros where there is none.
+    pub(super) symbols: u16,
+    /// Bits of both codes; 0 if the first is longer than the window.
     pub(super) len: u8,
+    /// How much of `symbols` means something: 0, 8 or 16 bits.
+    pub(super) filled: u8,
 }
 
 /// 16 KiB: one entry for each value of the next [`WINDOW`] bits.
@@ -173,7 +173,7 @@ const fn octet_codes() -> [Code; 256] {
 
 const fn pairs() -> [Pair; WINDOWS] {
     let codes = octet_codes();
-    let mut table = [Pair { symbols: [0; 2], first_len: 0, len: 0 }; WINDOWS];
+    let mut table = [Pair { symbols: 0, len: 0, filled: 0 }; WINDOWS];
     let mut octet: u8 = 0;
     loop {
         let Code { bits, len } = codes[octet as usize];
@@ -182,7 +182,7 @@ const fn pairs() -> [Pair; WINDOWS] {
             let mut window = (bits << spare) as usize;
             let end = window + (1 << spare);
             while window < end {
-                table[window] = Pair { symbols: [octet, 0], first_len: len, len };
+                table[window] = Pair { symbols: octet as u16, len, filled: 8 };
                 window += 1;
             }
         }
@@ -198,13 +198,12 @@ const fn add_second_symbols(firsts: [Pair; WINDOWS]) -> [Pair; WINDOWS] {
     let mut table = firsts;
     let mut window = 0;
     while window < WINDOWS {
-        let first_len = firsts[window].first_len;
+        let first = firsts[window];
         // What is left of the window behind the first symbol, followed by zeros.
-        let second = firsts[(window << first_len) & (WINDOWS - 1)];
-        let both = first_len + second.first_len;
-        if first_len != 0 && second.first_len != 0 && both as u32 <= WINDOW {
-            table[window].symbols[1] = second.symbols[0];
-            table[window].len = both;
+        let second = firsts[(window << first.len) & (WINDOWS - 1)];
+        let both = first.len + second.len;
+        if first.len != 0 && second.len != 0 && both as u32 <= WINDOW {
+            table[window] = Pair { symbols: first.symbols | second.symbols << 8, len: both, filled: 16 };
         }
         window += 1;
     }
@@ -311,17 +310,18 @@ mod tests {
         for window in 0..WINDOWS as u64 {
             let bits = window << (64 - WINDOW);
             let pair = pair(bits);
-            if pair.first_len == 0 {
+            if pair.len == 0 {
+                assert_eq!((pair.symbols, pair.filled), (0, 0));
                 assert!(long_symbol(bits).len > WINDOW);
                 continue;
             }
-            let first = code(pair.symbols[0]);
-            assert_eq!(first.len, pair.first_len);
+            let [first, second] = pair.symbols.to_le_bytes().map(code);
             assert_eq!(bits >> (64 - u32::from(first.len)), u64::from(first.bits));
-            if pair.len > pair.first_len {
-                let second = code(pair.symbols[1]);
-                assert_eq!(second.len, pair.len - pair.first_len);
+            if pair.filled == 16 {
+                assert_eq!(first.len + second.len, pair.len);
                 assert_eq!((bits << first.len) >> (64 - u32::from(second.len)), u64::from(second.bits));
+            } else {
+                assert_eq!((first.len, 8, 0), (pair.len, pair.filled, pair.symbols >> 8));
             }
         }
     }

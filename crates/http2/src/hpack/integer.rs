@@ -14,6 +14,13 @@ pub(super) fn decode<const N: u32>(first: u8, rest: &mut &[u8]) -> Result<u32, H
     if prefix < full { Ok(u32::from(prefix)) } else { decode_continuation(full, rest) }
 }
 
+/// Decodes an integer whose prefix is all ones, by its continuation octets `rest`; and what follows it.
+#[cold]
+pub(super) fn decode_long<const N: u32>(mut rest: &[u8]) -> Result<(u32, &[u8]), HpackError> {
+    let value = decode_continuation(const { prefix_full(N) }, &mut rest)?;
+    Ok((value, rest))
+}
+
 fn decode_continuation(prefix: u8, rest: &mut &[u8]) -> Result<u32, HpackError> {
     // Five groups of seven bits and the prefix stay below 2^36: the sum cannot overflow.
     let mut value = u64::from(prefix);

@@ -38,7 +38,7 @@ mod static_table;
 mod table;
 
 pub use decoder::Decoder;
-pub use encoder::{Encoder, HeaderField, Indexing};
+pub use encoder::{Encoder, HeaderField, Indexing, Part};
 pub use error::HpackError;
 pub use name::Name;
 pub use section::{Field, FieldSection, SectionLimits};

@@ -4,32 +4,61 @@
 //! stand next to each other, so an exact match is at most six steps behind the first entry of its name.
 
 use super::Name;
+use super::section::WORD;
+use super::table::low_half;
 
 /// The index of the newest entry of the dynamic table (§2.3.3).
 pub(super) const FIRST_DYNAMIC: usize = TABLE.len() + 1;
 
 /// One entry of the static table.
 pub(super) struct StaticEntry {
-    /// Name and value, one after the other, so that both are copied at once.
-    pub(super) octets: &'static [u8],
-    pub(super) name_len: usize,
+    /// Name and value, one after the other, so that both are copied at once; behind them zeros.
+    pub(super) stretch: [u8; WORD],
+    pub(super) name_len: u32,
+    /// Of name and value.
+    pub(super) len: u32,
     pub(super) known: Name,
 }
 
 impl StaticEntry {
-    pub(super) const fn name(&self) -> &'static [u8] {
-        self.octets.split_at(self.name_len).0
+    /// Name and value, one after the other.
+    #[inline]
+    pub(super) const fn octets(&self) -> &[u8] {
+        self.stretch.split_at(self.len as usize).0
     }
 
-    pub(super) const fn value(&self) -> &'static [u8] {
-        self.octets.split_at(self.name_len).1
+    pub(super) const fn name(&self) -> &[u8] {
+        self.stretch.split_at(self.name_len as usize).0
+    }
+
+    pub(super) const fn value(&self) -> &[u8] {
+        self.octets().split_at(self.name_len as usize).1
     }
 }
 
 macro_rules! entry {
     ($known:ident, $name:literal, $value:literal) => {
-        StaticEntry { octets: concat!($name, $value).as_bytes(), name_len: $name.len(), known: Name::$known }
+        StaticEntry {
+            stretch: stretch(concat!($name, $value).as_bytes()),
+            name_len: low_half($name.len()),
+            len: low_half($name.len() + $value.len()),
+            known: Name::$known,
+        }
     };
+}
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "evaluated when this file is compiled: an entry too long fails the build"
+)]
+const fn stretch(octets: &[u8]) -> [u8; WORD] {
+    let mut stretch = [0; WORD];
+    let mut position = 0;
+    while position < octets.len() {
+        stretch[position] = octets[position];
+        position += 1;
+    }
+    stretch
 }
 
 /// Appendix A.

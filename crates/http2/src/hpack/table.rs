@@ -21,8 +21,8 @@ pub(super) struct Table<T> {
     /// The octets of all entries, oldest first, behind `dead` octets of evicted ones.
     store: Vec<u8>,
     dead: usize,
-    /// How many octets were ever removed from the front of `store`: entries remember where they were before that.
-    removed: usize,
+    /// How many octets were ever removed from the front of `store` (wrapping): entries remember where they were before that.
+    removed: u32,
     octets: usize,
     capacity: usize,
     changes: u64,
@@ -30,26 +30,34 @@ pub(super) struct Table<T> {
     added: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry<T> {
     /// Where the octets are in the store, counted as if nothing had ever been removed from it (and wrapping).
-    position: usize,
-    name_len: usize,
-    len: usize,
+    position: u32,
+    name_len: u32,
+    len: u32,
     tag: T,
 }
 
 /// One entry, as its users see it.
 pub(super) struct View<'a, T> {
-    /// Name and value, one after the other.
-    pub(super) octets: &'a [u8],
-    pub(super) name_len: usize,
+    /// Name and value, one after the other, and what happens to lie behind them.
+    pub(super) stretch: &'a [u8],
+    pub(super) name_len: u32,
+    /// Of name and value.
+    pub(super) len: u32,
     pub(super) tag: T,
 }
 
 impl<'a, T> View<'a, T> {
+    /// Name and value, one after the other.
+    #[inline]
+    pub(super) fn octets(&self) -> &'a [u8] {
+        self.stretch.get(..self.len as usize).unwrap_or_default()
+    }
+
     pub(super) fn parts(&self) -> (&'a [u8], &'a [u8]) {
-        self.octets.split_at_checked(self.name_len).unwrap_or_default()
+        self.octets().split_at_checked(self.name_len as usize).unwrap_or_default()
     }
 }
 
@@ -89,7 +97,7 @@ impl<T: Copy> Table<T> {
     /// The entry at `index`, 0 being the newest.
     #[inline]
     pub(super) fn entry(&self, index: usize) -> Option<View<'_, T>> {
-        self.entries.get(index).map(|entry| self.view(entry))
+        self.view(self.entries.get(index)?)
     }
 
     /// The number of the newest entry: entries are numbered from 1 on (wrapping), and keep their numbers.
@@ -106,7 +114,7 @@ impl<T: Copy> Table<T> {
 
     /// All entries, newest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = View<'_, T>> {
-        self.entries.iter().map(|entry| self.view(entry))
+        self.entries.iter().filter_map(|entry| self.view(entry))
     }
 
     /// The tags of all entries, newest first: enough to rule most entries out without touching their octets.
@@ -132,36 +140,44 @@ impl<T: Copy> Table<T> {
         };
         self.evict_down_to(octets_before);
         self.remove_dead();
-        let position = self.removed.wrapping_add(self.store.len());
+        let position = self.removed.wrapping_add(low_half(self.store.len()));
         self.store.extend_from_slice(name);
         self.store.extend_from_slice(value);
         self.octets += len + FIELD_OVERHEAD;
         self.added = self.added.wrapping_add(1);
-        self.entries.push_front(Entry { position, name_len: name.len(), len, tag });
+        self.entries.push_front(Entry { position, name_len: low_half(name.len()), len: low_half(len), tag });
     }
 
     fn evict_down_to(&mut self, octets: usize) {
         while self.octets > octets {
             let Some(oldest) = self.entries.pop_back() else { break };
-            self.dead += oldest.len;
-            self.octets -= oldest.len + FIELD_OVERHEAD;
+            self.dead += oldest.len as usize;
+            self.octets -= oldest.len as usize + FIELD_OVERHEAD;
         }
     }
 
     fn remove_dead(&mut self) {
         if self.dead >= WORTH_REMOVING && self.dead >= self.store.len() - self.dead {
             self.store.drain(..self.dead);
-            self.removed = self.removed.wrapping_add(self.dead);
+            self.removed = self.removed.wrapping_add(low_half(self.dead));
             self.dead = 0;
         }
     }
 
+    /// Always something: entries know where they are.
     #[inline]
-    fn view(&self, entry: &Entry<T>) -> View<'_, T> {
-        let start = entry.position.wrapping_sub(self.removed);
-        let octets = self.store.get(start..).and_then(|tail| tail.get(..entry.len)).unwrap_or_default();
-        View { octets, name_len: entry.name_len, tag: entry.tag }
+    fn view(&self, entry: &Entry<T>) -> Option<View<'_, T>> {
+        let Entry { position, name_len, len, tag } = *entry;
+        let stretch = self.store.get(position.wrapping_sub(self.removed) as usize..)?;
+        Some(View { stretch, name_len, len, tag })
     }
+}
+
+/// Lengths and positions of fields are kept in four octets: no block and no table holds 4 GiB, and positions wrap.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "meant")]
+pub(super) const fn low_half(octets: usize) -> u32 {
+    (octets & 0xffff_ffff) as u32
 }
 
 #[cfg(test)]
@@ -169,7 +185,7 @@ mod tests {
     use super::*;
 
     fn contents(table: &Table<u32>) -> Vec<(Vec<u8>, u32)> {
-        table.iter().map(|view| (view.octets.to_vec(), view.tag)).collect()
+        table.iter().map(|view| (view.octets().to_vec(), view.tag)).collect()
     }
 
     #[test]

@@ -108,40 +108,162 @@ impl Templates {
     }
 }
 
+/// A few octets that are copied all at once, whatever they mean, because that takes fewer steps than to look how many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Short<const N: usize> {
+    octets: [u8; N],
+    length: u8,
+}
+
+impl<const N: usize> Short<N> {
+    const EMPTY: Self = Self { octets: [0; N], length: 0 };
+
+    /// None if they are none, or too many.
+    fn of(output: &[u8]) -> Option<Self> {
+        let mut octets = [0; N];
+        octets.get_mut(..output.len())?.copy_from_slice(output);
+        let length = u8::try_from(output.len()).ok().filter(|length| *length > 0)?;
+        Some(Self { octets, length })
+    }
+
+    #[inline]
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+        let end = out.len() + usize::from(self.length);
+        out.extend_from_slice(&self.octets);
+        out.truncate(end);
+    }
+}
+
 /// Parts with higher numbers are not kept.
 const PARTS: usize = 16;
 
-/// The blocks of parts of sections, by the numbers their owner gave them. Takes no memory before the first.
+/// The blocks of parts of sections, by the numbers their owner gave them, and the last whole one that was made of them. Takes
+/// no memory before the first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Parts(Option<Box<[Part; PARTS]>>);
+pub(super) struct Parts(Option<Box<KeptParts>>);
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Part {
+#[derive(Clone, Debug, Default)]
+struct KeptParts {
+    whole: Whole,
+    parts: [Part; PARTS],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
     epoch: u64,
-    block: [u8; FIXED_OCTETS],
-    length: u8,
-    list_octets: u32,
+    pub(super) block: Short<FIXED_OCTETS>,
+    /// What it counts in a list.
+    pub(super) list_octets: u32,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { epoch: 0, block: Short::EMPTY, list_octets: 0 }
+    }
 }
 
 impl Parts {
-    /// What a part is encoded to while the table is in this epoch, if that is known, and what it counts in a list.
+    /// What a part is encoded to while the table is in this epoch, if that is known.
     #[inline]
-    pub(super) fn find(&self, epoch: u64, number: usize) -> Option<(&[u8], u32)> {
-        let kept = self.0.as_ref()?.get(number).filter(|kept| kept.epoch == epoch)?;
-        let block = kept.block.get(..usize::from(kept.length)).filter(|block| !block.is_empty())?;
-        Some((block, kept.list_octets))
+    pub(super) fn find(&self, epoch: u64, number: usize) -> Option<&Part> {
+        let kept = self.0.as_ref()?.parts.get(number);
+        kept.filter(|kept| kept.epoch == epoch && kept.block.length > 0)
     }
 
-    /// Keeps a part that was encoded without a change of the table.
-    pub(super) fn keep(&mut self, epoch: u64, number: usize, output: &[u8], list_octets: u32) {
-        let mut block = [0; FIXED_OCTETS];
-        let (Some(place), Ok(length)) = (block.get_mut(..output.len()), u8::try_from(output.len())) else {
+    /// Keeps a part that was encoded without a change of the table, if it can be; says whether it is.
+    pub(super) fn keep(&mut self, epoch: u64, number: usize, output: &[u8], list_octets: u32) -> bool {
+        let Some(block) = Short::of(output) else { return false };
+        let kept = self.0.get_or_insert_default().parts.get_mut(number);
+        kept.map(|kept| *kept = Part { epoch, block, list_octets }).is_some()
+    }
+
+    /// The last section that was made of parts.
+    #[inline]
+    pub(super) fn whole(&mut self) -> Option<&mut Whole> {
+        self.0.as_mut().map(|kept| &mut kept.whole)
+    }
+}
+
+/// Longer blocks of two parts and a field are not kept.
+const WHOLE_OCTETS: usize = 16;
+/// Nor are those whose field has a name and a value of more octets together.
+const BETWEEN_OCTETS: usize = 24;
+
+/// The last section that was made of two parts and perhaps a field between them: steady calls of one method have all the
+/// same.
+#[derive(Clone, Debug)]
+pub(super) struct Whole {
+    epoch: u64,
+    parts: [usize; 2],
+    /// Name and value of the field, one after the other.
+    between: [u8; BETWEEN_OCTETS],
+    between_name: u8,
+    between_len: u8,
+    block: Short<WHOLE_OCTETS>,
+    misses: u32,
+}
+
+impl Default for Whole {
+    fn default() -> Self {
+        let between = [0; BETWEEN_OCTETS];
+        Self {
+            epoch: 0,
+            parts: [0; 2],
+            between,
+            between_name: 0,
+            between_len: 0,
+            block: Short::EMPTY,
+            misses: 0,
+        }
+    }
+}
+
+impl Whole {
+    /// What the section is encoded to while the table is in this epoch, if it was the last.
+    #[inline]
+    pub(super) fn find(
+        &mut self,
+        epoch: u64,
+        parts: [usize; 2],
+        between: Option<HeaderField<'_>>,
+    ) -> Option<&Short<WHOLE_OCTETS>> {
+        let known =
+            self.epoch == epoch && self.parts == parts && self.block.length > 0 && self.is_between(between);
+        known.then_some(&self.block)
+    }
+
+    #[inline]
+    fn is_between(&self, between: Option<HeaderField<'_>>) -> bool {
+        let Some(HeaderField { name, value, indexing }) = between else { return self.between_len == 0 };
+        let (name_len, len) = (usize::from(self.between_name), usize::from(self.between_len));
+        name.len() == name_len
+            && name_len + value.len() == len
+            && indexing != Indexing::Never
+            && self.between.get(..name_len) == Some(name)
+            && self.between.get(name_len..len) == Some(value)
+    }
+
+    /// Keeps a section that was encoded without a change of the table.
+    pub(super) fn keep(
+        &mut self,
+        epoch: u64,
+        parts: [usize; 2],
+        between: Option<HeaderField<'_>>,
+        output: &[u8],
+    ) {
+        self.misses = self.misses.saturating_add(1);
+        if self.misses > PATIENCE && !self.misses.is_multiple_of(PATIENCE) {
+            return;
+        }
+        let (name, value) = between.map_or((&[][..], &[][..]), |field| (field.name, field.value));
+        let (Some(block), Some(room)) = (Short::of(output), self.between.get_mut(..name.len() + value.len()))
+        else {
             return;
         };
-        place.copy_from_slice(output);
-        if let Some(kept) = self.0.get_or_insert_default().get_mut(number) {
-            *kept = Part { epoch, block, length, list_octets };
-        }
+        room.iter_mut().zip(name.iter().chain(value)).for_each(|(to, from)| *to = *from);
+        self.between_len = u8::try_from(room.len()).unwrap_or_default();
+        self.between_name = u8::try_from(name.len()).unwrap_or_default();
+        (self.epoch, self.parts, self.block) = (epoch, parts, block);
     }
 }
 
@@ -158,37 +280,42 @@ pub(super) struct FixedSections {
 }
 
 /// One of them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Fixed {
     fields: &'static [HeaderField<'static>],
     epoch: u64,
-    block: [u8; FIXED_OCTETS],
-    length: u8,
+    block: Short<FIXED_OCTETS>,
+}
+
+impl Default for Fixed {
+    fn default() -> Self {
+        Self { fields: &[], epoch: 0, block: Short::EMPTY }
+    }
 }
 
 impl FixedSections {
     /// What these fields are encoded to while the table is in this epoch, if that is known.
     #[inline]
-    pub(super) fn find(&self, epoch: u64, fields: &'static [HeaderField<'static>]) -> Option<&[u8]> {
+    pub(super) fn find(
+        &self,
+        epoch: u64,
+        fields: &'static [HeaderField<'static>],
+    ) -> Option<&Short<FIXED_OCTETS>> {
         // What is static never changes: the same place and length are the same fields.
         let kept = self.kept.iter().find(|kept| core::ptr::eq(kept.fields, fields) && kept.epoch == epoch)?;
-        kept.block.get(..usize::from(kept.length)).filter(|block| !block.is_empty())
+        (kept.block.length > 0).then_some(&kept.block)
     }
 
     /// Keeps a section that was encoded without a change of the table.
     pub(super) fn keep(&mut self, epoch: u64, fields: &'static [HeaderField<'static>], output: &[u8]) {
-        let mut block = [0; FIXED_OCTETS];
-        let (Some(place), Ok(length)) = (block.get_mut(..output.len()), u8::try_from(output.len())) else {
-            return;
-        };
-        place.copy_from_slice(output);
+        let Some(block) = Short::of(output) else { return };
         let same = self.kept.iter().position(|kept| core::ptr::eq(kept.fields, fields));
         if same.is_none() {
             self.second = !self.second;
         }
         let at = same.unwrap_or(usize::from(self.second));
         if let Some(kept) = self.kept.get_mut(at) {
-            *kept = Fixed { fields, epoch, block, length };
+            *kept = Fixed { fields, epoch, block };
         }
     }
 }

@@ -286,33 +286,59 @@ fn fixed_sections_make_no_difference_but_time() {
     }
 }
 
-/// Parts are encoded to what their fields would be, whatever happens to the table between them, and count the same.
+/// Parts, and whole sections of them, are encoded to what their fields would be, whatever happens to the table between them,
+/// and count the same.
 #[test]
 fn parts_make_no_difference_but_time() {
     let (mut with, mut without) = (Encoder::new(300), Encoder::new(300));
     let mut state = 1u32;
     for _ in 0..20_000 {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let (number, other) = ((state >> 28) as usize + 2, state >> 20 & 7);
+        let (number, other) = ((state >> 30) as usize * 5 + 1, state >> 20 & 15);
         let path = format!("/a.B/Method{number}");
-        let value = format!("{other}");
+        // Sometimes nothing, mostly the same, sometimes something else, too long, or secret.
+        let value = "7".repeat(if other == 1 { 30 } else { other.min(3) as usize });
         let field = |name, value| HeaderField { name, value, indexing: Indexing::Insert };
-        let part = [field(b":method", b"POST"), field(b":path", path.as_bytes())];
-        let changing = field(b"x-other", value.as_bytes());
-        if other == 0 {
-            with.set_peer_limit(state >> 12 & 511);
-            without.set_peer_limit(state >> 12 & 511);
+        let between = match other {
+            0 => None,
+            2 => Some(HeaderField { indexing: Indexing::Never, ..field(b"x-other", value.as_bytes()) }),
+            4 => Some(field(b"cookie", value.as_bytes())),
+            5 => Some(field(b"x-othe", b"r7")),
+            _ => Some(field(b"x-other", value.as_bytes())),
+        };
+        let fields = [field(b":method", b"POST"), field(b":path", path.as_bytes())];
+        let first = Part { number, fields: &fields };
+        let second = Part { number: 0, fields: &[field(b"te", b"trailers")] };
+        if state >> 12 & 127 == 0 {
+            let limit = state >> 2 & 511;
+            with.set_peer_limit(limit);
+            without.set_peer_limit(limit);
         }
         let (mut left, mut right) = (Vec::new(), Vec::new());
-        assert_eq!(with.part_octets(number, &part), 7 + 4 + 5 + path.len() + 64);
-        with.begin(&mut left);
+        assert_eq!(with.part_octets(first), 7 + 4 + 5 + path.len() + 64);
         without.begin(&mut right);
-        with.encode_part(number, &part, &mut left);
-        part.iter().for_each(|field| without.encode(*field, &mut right));
-        if other < 3 {
-            with.encode(changing, &mut left);
-            without.encode(changing, &mut right);
-        }
-        assert_eq!(left, right);
+        with.encode_parts(first, between, second, &mut left);
+        let all = first.fields.iter().copied().chain(between).chain(second.fields.iter().copied());
+        all.for_each(|field| without.encode(field, &mut right));
+        assert_eq!(hex(&left), hex(&right));
+    }
+}
+
+/// The steady request of a method takes no more than a look at what it was the last time.
+#[test]
+fn a_section_of_parts_that_comes_again_is_kept_whole() {
+    let mut encoder = Encoder::new(4096);
+    let path = [HeaderField { name: b":path", value: b"/a.B/C", indexing: Indexing::Insert }];
+    let te = [HeaderField { name: b"te", value: b"trailers", indexing: Indexing::Insert }];
+    let (first, second) = (Part { number: 1, fields: &path }, Part { number: 0, fields: &te });
+    let between = Some(HeaderField { name: b"grpc-timeout", value: b"10S", indexing: Indexing::Insert });
+    for turn in 0..4 {
+        encoder.encode_parts(first, between, second, &mut Vec::new());
+        let epoch = encoder.epoch();
+        let mut find = |parts, between| {
+            encoder.parts.whole().is_some_and(|whole| whole.find(epoch, parts, between).is_some())
+        };
+        assert_eq!(find([1, 0], between), turn > 0, "turn {turn}: the first one fills the table");
+        assert!(!find([2, 0], between) && !find([1, 0], None));
     }
 }
