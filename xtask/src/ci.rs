@@ -51,6 +51,7 @@ const CHECKS: &[Check] = &[
             cargo(workspace, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
         },
     },
+    Check { name: "loom", run: loom },
     Check { name: "deny", run: deny },
     Check { name: "instructions", run: |workspace| crate::instructions::check(workspace).map(Outcome::from) },
 ];
@@ -156,6 +157,14 @@ fn cargo(workspace: &Workspace, args: &[&str], envs: &[(&str, &str)]) -> Result<
     let succeeded = process::show(workspace.cargo().args(args).envs(envs.iter().copied()))?;
     let name = format!("cargo {}", args.join(" "));
     Ok(if succeeded { Outcome::Passed(String::new()) } else { Outcome::Failed(name) })
+}
+
+/// The models of what threads share, in every order of their steps. A build of its own, since the locks are loom's.
+fn loom(workspace: &Workspace) -> Result<Outcome, String> {
+    let target = workspace.beside_release("loom");
+    let target = target.to_str().ok_or("the target folder's name is not UTF-8")?;
+    let args = ["test", "--package", "clearway-transport", "--package", "clearway", "--lib", "loom_models"];
+    cargo(workspace, &args, &[("RUSTFLAGS", "--cfg clearway_loom"), ("CARGO_TARGET_DIR", target)])
 }
 
 /// Licences, sources and bans. Advisories are left out: their database is not always within reach, and a new one must not

@@ -53,6 +53,11 @@ impl Workspace {
         self.release.join(name)
     }
 
+    /// A folder beside the release build, for one that must not mix with it.
+    pub(crate) fn beside_release(&self, name: &str) -> PathBuf {
+        self.release.with_file_name(name)
+    }
+
     /// The cargo that runs us, in the root of the checkout.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));

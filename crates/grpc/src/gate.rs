@@ -5,7 +5,9 @@
 //! unsent is at most [`MARK`] in the queue, the engine's backlog mark, and one message.
 
 use core::task::{Context, Poll, Waker};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+
+use crate::sync::Mutex;
 
 /// A writer with this much in the queue waits.
 const MARK: usize = 64 * 1024;

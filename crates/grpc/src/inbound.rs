@@ -8,7 +8,7 @@
 //! the stream's window; each is released exactly once.
 
 use core::task::{Context, Poll, Waker};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use clearway_http2::StreamKey;
@@ -18,6 +18,7 @@ use crate::client::{Place, Places, QueueFull};
 use crate::framing::PREFIX;
 use crate::message_queue::MessageQueue;
 use crate::metadata::MetadataMap;
+use crate::sync::Mutex;
 
 /// Credit that is not given back at once is given back when this much has come together.
 const RELEASE_AT: usize = 16 * 1024;

@@ -26,12 +26,15 @@ mod error;
 mod framing;
 mod gate;
 mod inbound;
+#[cfg(all(test, clearway_loom))]
+mod loom_models;
 mod message_queue;
 mod percent;
 mod request;
 mod resolve;
 mod status;
 mod streaming;
+mod sync;
 
 pub mod client;
 pub mod codec;

@@ -12,6 +12,8 @@
 
 #[path = "../src/op_queue.rs"]
 mod op_queue;
+#[path = "../src/sync.rs"]
+mod sync;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -19,8 +19,11 @@ mod clock;
 mod connect;
 mod driver;
 mod first_octets;
+#[cfg(all(test, clearway_loom))]
+mod loom_models;
 mod op_queue;
 mod stream;
+mod sync;
 #[cfg(feature = "tls")]
 pub mod tls;
 

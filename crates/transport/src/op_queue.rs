@@ -7,8 +7,10 @@
 //! Bounds are the pushers' business: calls count themselves against their channel's limit and streams against their
 //! send gate before they push.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
+
+use crate::sync::Mutex;
 
 /// What the owner was asked to do with the whole connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use clearway_http2::Instant;
 
 use super::start::StartCall;
 use crate::deadline::{Deadlines, Ticket};
+use crate::sync::AtomicUsize;
 
 /// Below this many entries nobody looks for calls given up.
 const PURGE_AT: usize = 64;
@@ -34,16 +35,15 @@ pub(crate) struct QueueFull {
 pub(crate) struct Place(Arc<Places>);
 
 impl Places {
-    pub(crate) const fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { taken: AtomicUsize::new(0), limit }
     }
 
     pub(crate) fn take(self: &Arc<Self>) -> Result<Place, QueueFull> {
-        let place = self.take_always();
-        if self.taken.load(Ordering::Relaxed) > self.limit {
-            return Err(QueueFull { limit: self.limit });
-        }
-        Ok(place)
+        // What stood there before decides: of two that come at once for the last place, one gets it.
+        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self));
+        if before < self.limit { Ok(place) } else { Err(QueueFull { limit: self.limit }) }
     }
 
     pub(crate) fn take_always(self: &Arc<Self>) -> Place {
