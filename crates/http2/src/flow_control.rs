@@ -291,6 +291,11 @@ impl ReceiveBudget {
         Self { limit, spoken_for: 0, held: 0, assemblies: VecDeque::new(), windows_grew: false }
     }
 
+    /// Gives back spare room.
+    pub(crate) fn rest(&mut self) {
+        self.assemblies.shrink_to_fit();
+    }
+
     /// A stream's share changed.
     #[inline]
     pub(crate) fn adjust(&mut self, before: Share, after: Share) {

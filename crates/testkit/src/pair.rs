@@ -102,6 +102,12 @@ impl<C: Handler, S: Handler> Pair<C, S> {
             busy |= carry(&mut self.server, &mut self.client, &mut self.link, now);
             busy |= carry(&mut self.client, &mut self.server, &mut self.link, now);
         }
+        // A driver may do this at any time, and it must make no difference.
+        match self.link.random.below(16) {
+            0 => self.client.connection.rest(),
+            1 => self.server.connection.rest(),
+            _ => {}
+        }
         busy
     }
 

@@ -208,6 +208,11 @@ impl Output {
         }
     }
 
+    /// Gives back spare room.
+    pub(crate) fn rest(&mut self) {
+        self.chain.shrink_to_fit();
+    }
+
     pub(crate) fn has_buffer(&self) -> bool {
         self.tail.capacity() > 0
     }

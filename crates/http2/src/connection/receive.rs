@@ -82,6 +82,13 @@ impl Rx {
         }
     }
 
+    /// See [`Connection::rest`](super::Connection::rest).
+    pub(super) fn rest(&mut self) {
+        self.sections.rest();
+        self.decoder.rest();
+        self.carry.shrink_to_fit();
+    }
+
     pub(super) fn is_untouched(&self) -> bool {
         self.calls == 0
     }

@@ -30,7 +30,8 @@ struct Kept {
 /// The last sections.
 #[derive(Debug, Default)]
 pub(super) struct SectionMemo {
-    kept: [Kept; 2],
+    /// None before the first block, and at rest.
+    kept: Option<Box<[Kept; 2]>>,
     /// Which of them was asked for last.
     second: bool,
     /// How many requests were numbered.
@@ -48,8 +49,7 @@ impl SectionMemo {
         let epoch = decoder.epoch();
         if !block.is_empty() && !decoder.owes_size_update() {
             for _ in 0..2 {
-                let current = self.current();
-                if current.epoch == epoch && current.block == block {
+                if self.current().is_some_and(|kept| kept.epoch == epoch && kept.block == block) {
                     return Ok(());
                 }
                 self.second = !self.second;
@@ -71,13 +71,18 @@ impl SectionMemo {
     /// The section decoded last.
     #[inline]
     pub(super) fn section(&self) -> &FieldSection {
-        &self.current().section
+        static NOTHING: FieldSection = FieldSection::new();
+        self.current().map_or(&NOTHING, |kept| &kept.section)
     }
 
     /// The number that [`SectionMemo::number`] would give to the section decoded last; zero if it is not kept.
     #[inline]
     pub(super) fn next_number(&self) -> u64 {
-        if self.current().block.is_empty() { 0 } else { self.numbered.wrapping_add(1) }
+        if self.current().is_some_and(|kept| !kept.block.is_empty()) {
+            self.numbered.wrapping_add(1)
+        } else {
+            0
+        }
     }
 
     /// The section decoded last was found to be a good request: if it is kept, it has a number from now on.
@@ -92,7 +97,12 @@ impl SectionMemo {
     /// The number under which the section decoded last was a good request before, and the length it promises.
     #[inline]
     pub(super) fn known_request(&self) -> Option<(u64, ContentLength)> {
-        self.current().request
+        self.current()?.request
+    }
+
+    /// Forgets all sections. Numbers go on, so that none is given out twice.
+    pub(super) fn rest(&mut self) {
+        self.kept = None;
     }
 
     /// What the message layer finds in it.
@@ -109,15 +119,20 @@ impl SectionMemo {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.kept.is_none()
+    }
+
     #[inline]
-    fn current(&self) -> &Kept {
-        let [first, second] = &self.kept;
-        if self.second { second } else { first }
+    fn current(&self) -> Option<&Kept> {
+        let [first, second] = &**self.kept.as_ref()?;
+        Some(if self.second { second } else { first })
     }
 
     #[inline]
     fn current_mut(&mut self) -> &mut Kept {
-        let [first, second] = &mut self.kept;
+        let [first, second] = &mut **self.kept.get_or_insert_default();
         if self.second { second } else { first }
     }
 }
@@ -173,7 +188,12 @@ mod tests {
             memo.decode(&mut decoder, &[0x00, 1, b'x', 1, b'y'], &LIMITS).unwrap();
             assert!(memo.walk(Section::Trailers).is_ok());
         }
-        assert!(memo.kept.iter().all(|kept| kept.walked.is_some() && !kept.block.is_empty()));
+        assert!(
+            memo.kept
+                .iter()
+                .flat_map(|kept| kept.iter())
+                .all(|kept| kept.walked.is_some() && !kept.block.is_empty())
+        );
         // The same octets may be judged as another kind.
         assert_eq!(memo.walk(Section::Trailers).err(), None);
         memo.decode(&mut decoder, &[0x88], &LIMITS).unwrap();

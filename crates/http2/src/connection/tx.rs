@@ -6,6 +6,7 @@
 //! Invariant: HPACK blocks are encoded in the order they go out, so fields that must wait are kept unencoded.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -41,7 +42,7 @@ pub(crate) struct Notices {
 pub struct Tx {
     pub(crate) role: Role,
     pub(crate) now: Instant,
-    pub(crate) config: Box<Config>,
+    pub(crate) config: Arc<Config>,
     pub(crate) streams: Streams,
     pub(crate) encoder: Encoder,
     pub(crate) output: Output,
@@ -70,7 +71,7 @@ pub struct Tx {
 }
 
 impl Tx {
-    pub(crate) fn new(role: Role, config: Config, now: Instant) -> Self {
+    pub(crate) fn new(role: Role, config: Arc<Config>, now: Instant) -> Self {
         let target = config.connection_window_octets.clamp(65_535, crate::flow_control::MAX_WINDOW);
         Self {
             role,
@@ -94,8 +95,18 @@ impl Tx {
             window_empty_since: None,
             output_full_since: None,
             observer: None,
-            config: Box::new(config),
+            config,
         }
+    }
+
+    /// See [`Connection::rest`](super::Connection::rest).
+    pub(crate) fn rest(&mut self) {
+        self.streams.rest();
+        self.encoder.rest();
+        self.output.rest();
+        self.ready.shrink_to_fit();
+        self.budget.rest();
+        self.notices.writable.shrink_to_fit();
     }
 
     /// The instant of the input being handled.

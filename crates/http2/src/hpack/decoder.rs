@@ -83,6 +83,17 @@ impl Decoder {
         self.owed_size_update.is_some()
     }
 
+    /// Gives back the room that the dynamic table does not need for its entries.
+    pub fn rest(&mut self) {
+        self.table.shrink();
+    }
+
+    /// Octets of memory, without what the allocator adds.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.table.room()
+    }
+
     /// Decodes one complete field block into `out`, whose earlier contents are removed.
     ///
     /// A section over the limits is decoded to its end and no error: see [`FieldSection::exceeded`]. `out` never holds

@@ -60,6 +60,13 @@ pub struct Encoder {
     table: Table<Hashes>,
     max_table_octets: u32,
     pending: SizeUpdates,
+    /// None before the first section, and at rest.
+    shortcuts: Option<Box<Shortcuts>>,
+}
+
+/// What was found and encoded before, to be found again sooner. All of it can be made anew.
+#[derive(Clone, Debug, Default)]
+struct Shortcuts {
     memo: Memo,
     templates: template::Templates,
     fixed: template::FixedSections,
@@ -73,6 +80,12 @@ const MEMO_SLOTS: usize = 32;
 /// a search. It is only a guess where to look: what is there is compared.
 #[derive(Clone, Debug)]
 struct Memo([Place; MEMO_SLOTS]);
+
+impl Default for Memo {
+    fn default() -> Self {
+        Self([Place::Unknown; MEMO_SLOTS])
+    }
+}
 
 /// Where a field may be.
 #[derive(Clone, Copy, Debug)]
@@ -116,16 +129,7 @@ impl Encoder {
         let size = max_table_octets.min(DEFAULT_TABLE_OCTETS);
         // A smaller table than the default is announced, so that the peer need not keep more than we use.
         let pending = if size == DEFAULT_TABLE_OCTETS { SizeUpdates::None } else { SizeUpdates::One(size) };
-        let memo = Memo([Place::Unknown; MEMO_SLOTS]);
-        Self {
-            table: Table::new(size as usize),
-            max_table_octets,
-            pending,
-            memo,
-            templates: template::Templates::default(),
-            fixed: template::FixedSections::default(),
-            parts: template::Parts::default(),
-        }
+        Self { table: Table::new(size as usize), max_table_octets, pending, shortcuts: None }
     }
 
     /// Takes over the peer's SETTINGS_HEADER_TABLE_SIZE; call it in order with acknowledging the setting.
@@ -165,7 +169,7 @@ impl Encoder {
     ) {
         let epoch = self.table.changes();
         if self.pending == SizeUpdates::None
-            && let Some(block) = self.templates.find(epoch, &fields)
+            && let Some(block) = self.shortcuts.get_or_insert_default().templates.find(epoch, &fields)
         {
             return out.extend_from_slice(block);
         }
@@ -177,7 +181,11 @@ impl Encoder {
             self.encode(field, out);
         }
         if !secret && self.table.changes() == epoch {
-            self.templates.keep(epoch, fields, out.get(start..).unwrap_or_default());
+            self.shortcuts.get_or_insert_default().templates.keep(
+                epoch,
+                fields,
+                out.get(start..).unwrap_or_default(),
+            );
         }
     }
 
@@ -186,7 +194,7 @@ impl Encoder {
     pub fn encode_fixed(&mut self, fields: &'static [HeaderField<'static>], out: &mut Vec<u8>) {
         let epoch = self.table.changes();
         if self.pending == SizeUpdates::None
-            && let Some(block) = self.fixed.find(epoch, fields)
+            && let Some(block) = self.shortcuts.as_ref().and_then(|known| known.fixed.find(epoch, fields))
         {
             block.append_to(out);
         } else {
@@ -201,7 +209,11 @@ impl Encoder {
         self.encode_section(fields.iter().copied(), out);
         let secret = fields.iter().any(|field| field.indexing == Indexing::Never || is_secret(field.name));
         if settled && !secret && self.table.changes() == epoch {
-            self.fixed.keep(epoch, fields, out.get(start..).unwrap_or_default());
+            self.shortcuts.get_or_insert_default().fixed.keep(
+                epoch,
+                fields,
+                out.get(start..).unwrap_or_default(),
+            );
         }
     }
 
@@ -217,9 +229,7 @@ impl Encoder {
         let settled = self.pending == SizeUpdates::None;
         let (epoch, start) = (self.table.changes(), out.len());
         let numbers = [first.number, second.number];
-        if settled
-            && let Some(block) = self.parts.whole().and_then(|whole| whole.find(epoch, numbers, between))
-        {
+        if settled && let Some(block) = self.whole().and_then(|whole| whole.find(epoch, numbers, between)) {
             return block.append_to(out);
         }
         self.begin(out);
@@ -232,7 +242,7 @@ impl Encoder {
         if settled
             && known
             && self.table.changes() == epoch
-            && let Some(whole) = self.parts.whole()
+            && let Some(whole) = self.whole()
         {
             whole.keep(epoch, [first.number, second.number], between, out.get(start..).unwrap_or_default());
         }
@@ -242,7 +252,7 @@ impl Encoder {
     fn encode_part(&mut self, part: Part<'_>, out: &mut Vec<u8>) -> bool {
         let Part { number, fields } = part;
         let (epoch, start) = (self.table.changes(), out.len());
-        if let Some(kept) = self.parts.find(epoch, number) {
+        if let Some(kept) = self.part(epoch, number) {
             kept.block.append_to(out);
             return true;
         }
@@ -254,16 +264,45 @@ impl Encoder {
             return false;
         }
         let list_octets = u32::try_from(list_octets(fields)).unwrap_or(u32::MAX);
-        self.parts.keep(epoch, number, out.get(start..).unwrap_or_default(), list_octets)
+        self.shortcuts.get_or_insert_default().parts.keep(
+            epoch,
+            number,
+            out.get(start..).unwrap_or_default(),
+            list_octets,
+        )
     }
 
     /// What the fields of a part count in a list of fields (RFC 9113 §6.5.2), looked up or added up.
     #[must_use]
     pub fn part_octets(&self, part: Part<'_>) -> usize {
-        match self.parts.find(self.table.changes(), part.number) {
+        match self.part(self.table.changes(), part.number) {
             Some(kept) => kept.list_octets as usize,
             None => list_octets(part.fields),
         }
+    }
+
+    /// A part that was encoded in this epoch.
+    #[inline]
+    fn part(&self, epoch: u64, number: usize) -> Option<&template::Part> {
+        self.shortcuts.as_ref()?.parts.find(epoch, number)
+    }
+
+    /// The last section that was made of parts.
+    #[inline]
+    fn whole(&mut self) -> Option<&mut template::Whole> {
+        self.shortcuts.as_mut()?.parts.whole()
+    }
+
+    /// Gives back what can be made anew when the next section is encoded; the table stays as it is.
+    pub fn rest(&mut self) {
+        self.shortcuts = None;
+        self.table.shrink();
+    }
+
+    /// Octets of memory, without what the allocator adds.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.table.room() + self.shortcuts.as_ref().map_or(0, |_| size_of::<Shortcuts>())
     }
 
     /// Appends one field to the block that [`Self::begin`] started.
@@ -280,7 +319,7 @@ impl Encoder {
     /// never found here.
     #[inline]
     fn recall(&mut self, name: &[u8], value: &[u8]) -> Option<usize> {
-        let (index, octets, name_len) = match *self.memo.slot(name, value)? {
+        let (index, octets, name_len) = match *self.shortcuts.as_mut()?.memo.slot(name, value)? {
             Place::Unknown => return None,
             Place::Static(index) => {
                 let entry = static_table::entry(usize::from(index))?;
@@ -298,7 +337,7 @@ impl Encoder {
 
     /// Remembers where a field is.
     fn note(&mut self, name: &[u8], value: &[u8], place: Place) {
-        if let Some(slot) = self.memo.slot(name, value) {
+        if let Some(slot) = self.shortcuts.get_or_insert_default().memo.slot(name, value) {
             *slot = place;
         }
     }

@@ -80,6 +80,12 @@ pub(super) struct Traits {
 }
 
 impl FieldSection {
+    /// A section without fields, which takes no memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { octets: Vec::new(), fields: Vec::new(), kept_octets: 0, list_octets: 0, exceeded: false }
+    }
+
     /// Removes all fields and keeps the buffers for the next section, unless they have grown out of proportion.
     pub fn clear(&mut self) {
         self.fields.clear();

@@ -158,10 +158,27 @@ impl<T: Copy> Table<T> {
 
     fn remove_dead(&mut self) {
         if self.dead >= WORTH_REMOVING && self.dead >= self.store.len() - self.dead {
-            self.store.drain(..self.dead);
-            self.removed = self.removed.wrapping_add(low_half(self.dead));
-            self.dead = 0;
+            self.remove_all_dead();
         }
+    }
+
+    fn remove_all_dead(&mut self) {
+        self.store.drain(..self.dead);
+        self.removed = self.removed.wrapping_add(low_half(self.dead));
+        self.dead = 0;
+    }
+
+    /// Gives back the room that the entries do not need.
+    pub(super) fn shrink(&mut self) {
+        self.remove_all_dead();
+        self.store.shrink_to_fit();
+        self.entries.shrink_to_fit();
+    }
+
+    /// Octets of memory, without what the allocator adds.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.store.capacity() + self.entries.capacity() * size_of::<Entry<T>>()
     }
 
     /// Always something: entries know where they are.
@@ -249,6 +266,10 @@ mod tests {
             let size = |model: &VecDeque<(Vec<u8>, u32)>| model.iter().map(|e| e.0.len() + 32).sum::<usize>();
             while size(&model) > 4096 {
                 model.pop_back();
+            }
+            if tag % 100 == 0 {
+                table.shrink();
+                assert_eq!(table.store.capacity(), table.octets() - table.len() * FIELD_OVERHEAD);
             }
             if tag % 64 == 0 {
                 assert_eq!(contents(&table), Vec::from(model.clone()), "after {tag}");

@@ -53,6 +53,8 @@ struct Slot {
 pub(crate) struct Streams {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// What new slots begin with: above the generations of all slots that were given back.
+    generation: u32,
     ring: Vec<u32>,
     stragglers: BTreeMap<u32, u32>,
     resets: VecDeque<(u32, ClosedBy)>,
@@ -73,6 +75,7 @@ impl Streams {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            generation: 0,
             ring: Vec::new(),
             stragglers: BTreeMap::new(),
             resets: VecDeque::new(),
@@ -142,7 +145,7 @@ impl Streams {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
-                self.slots.push(Slot::default());
+                self.slots.push(Slot { generation: self.generation, stream: None });
                 u32::try_from(self.slots.len().saturating_sub(1)).unwrap_or(VACANT)
             }
         };
@@ -208,6 +211,24 @@ impl Streams {
         let count = if self.is_local(stream.id) { &mut self.local_count } else { &mut self.remote_count };
         *count = count.saturating_sub(1);
         Some(stream)
+    }
+
+    /// Gives back the room that is not needed, all but what remembers how streams ended if there are none.
+    pub(crate) fn rest(&mut self) {
+        if self.local_count == 0 && self.remote_count == 0 {
+            // A key of a stream that was must not reach one that comes.
+            let used = self.slots.iter().map(|slot| slot.generation).max();
+            self.generation = used.map_or(self.generation, |used| used.wrapping_add(1));
+            (self.slots, self.free, self.ring) = (Vec::new(), Vec::new(), Vec::new());
+        }
+        self.resets.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
+    /// Places for streams, and for finding them.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.slots.capacity() + self.free.capacity() + self.ring.capacity() + self.stragglers.len()
     }
 
     /// Every stream, those held by their handler included, in no order.
