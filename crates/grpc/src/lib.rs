@@ -32,6 +32,7 @@ mod message_queue;
 mod percent;
 mod request;
 mod resolve;
+mod send_buffer;
 mod status;
 mod streaming;
 mod sync;

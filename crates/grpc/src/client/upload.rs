@@ -9,7 +9,6 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use clearway_http2::StreamKey;
 use futures_core::Stream;
 
@@ -17,7 +16,7 @@ use super::connection::{ClientOp, Ops};
 use crate::codec::Encoder;
 use crate::framing;
 use crate::gate::SendGate;
-use crate::{Code, Status};
+use crate::{Code, Status, send_buffer};
 
 /// Octets of messages that go in one operation.
 const BATCH: usize = 16 * 1024;
@@ -53,7 +52,7 @@ impl Upload {
     fn push(&self, payload: Vec<u8>, end: bool) {
         if let Some((stream, ops)) = self.link.get() {
             self.gate.pushed(payload.len());
-            let payload = Bytes::from(payload);
+            let payload = send_buffer::seal(payload);
             // A closed queue has ended the call already.
             let _ = ops.push(ClientOp::Send { stream: *stream, payload, end });
         }
@@ -132,7 +131,7 @@ where
     while octets.len() < BATCH {
         match messages.as_mut().poll_next(cx) {
             Poll::Ready(Some(message)) => {
-                octets.reserve(framing::expected(encoder, &message));
+                send_buffer::reserve(&mut octets, framing::expected(encoder, &message));
                 if let Err(status) = framing::encode(encoder, message, limit, &mut octets) {
                     return Poll::Ready(Turn::Failed(status));
                 }

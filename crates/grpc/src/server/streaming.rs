@@ -7,7 +7,6 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use clearway_http2::StreamKey;
 use clearway_transport::OpQueue;
 use futures_core::Stream;
@@ -19,7 +18,7 @@ use crate::gate::{GateClosed, SendGate};
 use crate::inbound::Reader;
 use crate::metadata::MetadataMap;
 use crate::streaming::nothing_decoded;
-use crate::{Code, Request, Response, Status, Streaming, framing};
+use crate::{Code, Request, Response, Status, Streaming, framing, send_buffer};
 
 /// Ready messages share one operation up to this many octets.
 const BATCH: usize = 16 * 1024;
@@ -56,7 +55,8 @@ impl Sink {
     fn messages(&self, payload: Vec<u8>) {
         if !payload.is_empty() {
             self.gate.pushed(payload.len());
-            let _ = self.ops.push(ServerOp::Messages { stream: self.stream, payload: Bytes::from(payload) });
+            let payload = send_buffer::seal(payload);
+            let _ = self.ops.push(ServerOp::Messages { stream: self.stream, payload });
         }
     }
 }
@@ -122,7 +122,7 @@ where
     while batch.len() < BATCH {
         match stream.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(item))) => {
-                batch.reserve(framing::expected(encoder, &item));
+                send_buffer::reserve(batch, framing::expected(encoder, &item));
                 if let Err(status) = framing::encode(encoder, item, limit, batch) {
                     return Poll::Ready(Some(Err(status)));
                 }
@@ -194,9 +194,10 @@ impl<C: Codec> Give<C, C::Encode> for GiveOne {
 
     fn give(response: Response<C::Encode>, mut encoder: C::Encoder, limit: usize, _: Sink) -> Ready<Outcome> {
         let (metadata, message, trailers) = response.split();
-        let mut payload = Vec::with_capacity(framing::expected(&encoder, &message));
+        let mut payload = Vec::new();
+        send_buffer::reserve(&mut payload, framing::expected(&encoder, &message));
         core::future::ready(match framing::encode(&mut encoder, message, limit, &mut payload) {
-            Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload), trailers },
+            Ok(()) => Outcome::Response { metadata, payload: send_buffer::seal(payload), trailers },
             Err(status) => Outcome::Status(status),
         })
     }

@@ -1,12 +1,14 @@
-//! What is to be written to the peer: a contiguous tail that frames are encoded into, and owned payloads chained
-//! between pieces of it, so that one vectored write carries many frames of many streams.
+//! What is to be written to the peer: a contiguous tail that frames are encoded into, and owned payloads chained between
+//! stretches of it, so that one vectored write carries many frames of many streams.
+//!
+//! A chained payload takes an entry in a queue and nothing else: the headers of all frames lie in the one tail.
 //!
 //! Invariant: what was put here goes out in order and whole; a frame once begun is finished even if its stream dies.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use crate::frame::{Flags, FrameHeader, Kind};
 
@@ -17,27 +19,21 @@ const REMOVE_FROM: usize = 32 * 1024;
 /// A buffer that grew beyond this is not kept.
 const KEEP_UP_TO: usize = 256 * 1024;
 
+/// A payload that was not copied.
 #[derive(Debug)]
-enum Segment {
-    Owned(Vec<u8>),
-    Shared(Bytes),
-}
-
-impl Segment {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Owned(octets) => octets,
-            Self::Shared(octets) => octets,
-        }
-    }
+struct Chained {
+    /// How far the tail goes out before it.
+    after: usize,
+    /// What is left of it.
+    payload: Bytes,
 }
 
 /// Unsent output.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    chain: VecDeque<Segment>,
+    chain: VecDeque<Chained>,
     tail: Vec<u8>,
-    /// How much of the first segment (of the tail, if the chain is empty) is already written.
+    /// Octets at the front of the tail that are written already.
     written: usize,
     pending: usize,
 }
@@ -140,53 +136,67 @@ impl Output {
         let header = FrameHeader { length, kind, flags, stream_id };
         self.raw(&header.encode());
         self.pending = self.pending.saturating_add(payload.len());
-        self.chain.push_back(Segment::Owned(core::mem::take(&mut self.tail)));
-        self.chain.push_back(Segment::Shared(payload));
+        self.chain.push_back(Chained { after: self.tail.len(), payload });
         header
     }
 
     /// Fills `slices` with what to write next and says how many were filled.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let parts = self.chain.iter().map(Segment::as_slice).chain(core::iter::once(self.tail.as_slice()));
-        let mut skip = self.written;
-        let mut filled = 0;
-        for part in parts {
-            let part = part.get(skip..).unwrap_or_default();
-            skip = 0;
-            if part.is_empty() {
-                continue;
+        let mut at = self.written;
+        let mut up_to = |end: usize| {
+            let stretch = self.tail.get(at..end).unwrap_or_default();
+            at = end;
+            stretch
+        };
+        // Each of the chain takes at least one place.
+        let chained = self.chain.iter().take(slices.len());
+        let mut filled = 0_usize;
+        let mut places = slices.iter_mut();
+        let mut fill = |part: &'a [u8]| {
+            if !part.is_empty()
+                && let Some(place) = places.next()
+            {
+                *place = IoSlice::new(part);
+                filled = filled.saturating_add(1);
             }
-            let Some(place) = slices.get_mut(filled) else { break };
-            *place = IoSlice::new(part);
-            filled = filled.saturating_add(1);
+        };
+        for each in chained {
+            fill(up_to(each.after));
+            fill(&each.payload);
         }
+        fill(up_to(self.tail.len()));
         filled
     }
 
     /// `octets` were written.
     pub(crate) fn wrote(&mut self, octets: usize) {
         self.pending = self.pending.saturating_sub(octets);
-        let mut left = self.written.saturating_add(octets);
-        while let Some(front) = self.chain.front() {
-            let length = front.as_slice().len();
-            if left < length {
-                break;
+        let mut left = octets;
+        while let Some(front) = self.chain.front_mut() {
+            let stretch = front.after.saturating_sub(self.written).min(left);
+            self.written = self.written.saturating_add(stretch);
+            left = left.saturating_sub(stretch);
+            if self.written < front.after || left < front.payload.len() {
+                front.payload.advance(left);
+                return self.remove_written();
             }
-            left = left.saturating_sub(length);
-            if let Some(Segment::Owned(buffer)) = self.chain.pop_front()
-                && self.tail.capacity() == 0
-            {
-                self.tail = buffer;
-                self.tail.clear();
-            }
+            left = left.saturating_sub(front.payload.len());
+            self.chain.pop_front();
         }
-        self.written = left;
-        if self.chain.is_empty() && self.written >= self.tail.len() {
+        self.written = self.written.saturating_add(left);
+        self.remove_written();
+    }
+
+    fn remove_written(&mut self) {
+        if self.pending == 0 {
             self.tail.clear();
             self.written = 0;
-        } else if self.chain.is_empty() && self.written >= REMOVE_FROM.max(self.tail.len() / 2) {
+        } else if self.written >= REMOVE_FROM.max(self.tail.len() / 2) {
             // A peer that always leaves a little unread must not make the buffer grow for ever.
-            self.tail.drain(..self.written);
+            self.tail.drain(..self.written.min(self.tail.len()));
+            for each in &mut self.chain {
+                each.after = each.after.saturating_sub(self.written);
+            }
             self.written = 0;
         }
     }
@@ -252,6 +262,49 @@ mod tests {
             assert_eq!(&all[5035..], b"small");
             assert!(output.take_buffer().is_some());
         }
+    }
+
+    #[test]
+    fn whatever_is_put_in_between_partial_writes_goes_out_in_order() {
+        let (mut output, mut put, mut gone) = (Output::default(), Vec::new(), Vec::new());
+        let mut random = 1_u32;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) as usize % below
+        };
+        for n in 0..20_000_usize {
+            let fill = n.to_le_bytes()[0];
+            match next(4) {
+                0 => {
+                    let octets = next(300);
+                    output.frame(Kind::DATA, Flags::default(), 1, |tail| tail.extend(vec![fill; octets]));
+                    put.extend([0, octets.to_be_bytes()[6], octets.to_be_bytes()[7], 0, 0, 0, 0, 0, 1]);
+                    put.extend(vec![fill; octets]);
+                }
+                1 => {
+                    let octets = next(2 * CHAIN_FROM);
+                    output.frame_with(Kind::DATA, Flags::default(), 1, vec![fill; octets].into());
+                    put.extend([0, octets.to_be_bytes()[6], octets.to_be_bytes()[7], 0, 0, 0, 0, 0, 1]);
+                    put.extend(vec![fill; octets]);
+                }
+                _ => {
+                    let mut slices = [IoSlice::new(&[]); 5];
+                    let filled = output.slices(&mut slices);
+                    let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+                    let octets = next(offered + 1).min(next(offered + 1) + next(9000));
+                    gone.extend(slices[..filled].iter().flat_map(|slice| slice.iter()).take(octets));
+                    output.wrote(octets);
+                }
+            }
+            assert_eq!(output.pending(), put.len() - gone.len());
+            assert!(
+                output.tail.len() <= put.len() - gone.len() + 2 * REMOVE_FROM,
+                "what is written is removed"
+            );
+        }
+        gone.extend(drain(&mut output, 100_000));
+        assert!(gone == put);
+        assert!(output.chain.is_empty() && output.tail.is_empty());
     }
 
     #[test]

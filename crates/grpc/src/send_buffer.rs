@@ -1,0 +1,149 @@
+//! Buffers that messages of a stream are encoded into on their way to the connection's task. Large ones are kept by the
+//! worker that wrote them out, and used again.
+//!
+//! A large buffer that is freed and allocated again for every message costs page faults: the allocator gives the memory
+//! back to the system and asks for it again, and what comes is zeroed once more and cold in every cache. The buffer freed
+//! last is taken first, so a download goes through the same few, which stay warm.
+//!
+//! Invariant: a worker keeps at most [`KEPT_OCTETS`], whatever its connections do; what they use at the moment is bounded
+//! elsewhere ([`crate::gate`]).
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+
+/// Buffers below this are left to the allocator, which is good at them.
+const KEEP_FROM: usize = 16 * 1024;
+/// What one worker keeps in unused buffers, in octets. A single message above it is not kept either.
+const KEPT_OCTETS: usize = 512 * 1024;
+
+/// The buffers that one worker keeps, the one used last at the end.
+#[derive(Default)]
+struct Kept {
+    buffers: Vec<Vec<u8>>,
+    octets: usize,
+}
+
+impl Kept {
+    const fn new() -> Self {
+        Self { buffers: Vec::new(), octets: 0 }
+    }
+
+    /// The warmest buffer that is large enough, and not so large that a small message would hold much of it.
+    fn take(&mut self, expected: usize) -> Option<Vec<u8>> {
+        let fits = |buffer: &Vec<u8>| (expected..=expected.saturating_mul(2)).contains(&buffer.capacity());
+        let at = self.buffers.iter().rposition(fits)?;
+        let buffer = self.buffers.remove(at);
+        self.octets = self.octets.saturating_sub(buffer.capacity());
+        Some(buffer)
+    }
+
+    /// Keeps a buffer, in place of those that were not used for the longest time.
+    fn put(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > KEPT_OCTETS {
+            return;
+        }
+        buffer.clear();
+        self.octets = self.octets.saturating_add(buffer.capacity());
+        self.buffers.push(buffer);
+        let mut over = self.octets.saturating_sub(KEPT_OCTETS);
+        while over > 0 {
+            let oldest = self.buffers.remove(0).capacity();
+            self.octets = self.octets.saturating_sub(oldest);
+            over = over.saturating_sub(oldest);
+        }
+    }
+}
+
+thread_local! {
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept::new()) };
+}
+
+/// Makes room in `buffer` for so many octets more. One without any room gets a kept buffer.
+pub(crate) fn reserve(buffer: &mut Vec<u8>, octets: usize) {
+    if buffer.capacity() == 0
+        && octets >= KEEP_FROM
+        && let Ok(Some(kept)) = KEPT.try_with(|kept| kept.try_borrow_mut().ok()?.take(octets))
+    {
+        *buffer = kept;
+    } else {
+        buffer.reserve(octets);
+    }
+}
+
+/// What was encoded, to be sent; its buffer is kept by the worker that drops the last of it.
+pub(crate) fn seal(buffer: Vec<u8>) -> Bytes {
+    if buffer.capacity() < KEEP_FROM { Bytes::from(buffer) } else { Bytes::from_owner(Lent(buffer)) }
+}
+
+/// A large buffer on its way out.
+struct Lent(Vec<u8>);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let buffer = core::mem::take(&mut self.0);
+        // A thread that ends keeps nothing.
+        let _ = KEPT.try_with(|kept| {
+            if let Ok(mut kept) = kept.try_borrow_mut() {
+                kept.put(buffer);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lent(octets: usize) -> Bytes {
+        let mut buffer = Vec::new();
+        reserve(&mut buffer, octets);
+        assert!(buffer.is_empty() && buffer.capacity() >= octets, "{octets}");
+        buffer.resize(octets, 7);
+        seal(buffer)
+    }
+
+    fn kept() -> (usize, usize) {
+        KEPT.with_borrow(|kept| {
+            let sum = kept.buffers.iter().map(Vec::capacity).sum::<usize>();
+            assert_eq!(kept.octets, sum);
+            (kept.buffers.len(), sum)
+        })
+    }
+
+    #[test]
+    fn a_large_buffer_is_used_again_once_the_last_of_it_is_dropped() {
+        let mut first = lent(70_000);
+        let (place, rest) = (first.as_ptr(), first.split_off(1));
+        drop(first);
+        assert_eq!(kept(), (0, 0), "a part of it is still on its way");
+        drop(rest);
+        assert_eq!(kept().0, 1);
+        assert_eq!(lent(60_000).as_ptr(), place, "a somewhat smaller message takes it");
+        let small = lent(20_000);
+        assert_eq!(kept().0, 1, "a much smaller one does not");
+        assert_eq!(&small[..], &[7; 20_000]);
+    }
+
+    #[test]
+    fn small_buffers_and_huge_ones_are_the_allocators() {
+        drop((lent(100), lent(KEEP_FROM - 1), lent(KEPT_OCTETS + 1)));
+        assert_eq!(kept(), (0, 0));
+    }
+
+    #[test]
+    fn a_worker_keeps_so_much_and_drops_what_was_unused_longest() {
+        let all: Vec<_> = (0..100).map(|n| lent(KEEP_FROM + n * 1000)).collect();
+        drop(all);
+        let (buffers, octets) = kept();
+        assert!(octets <= KEPT_OCTETS && octets > KEPT_OCTETS - 120_000, "{octets}");
+        KEPT.with_borrow(|kept| assert!(kept.buffers.iter().all(|each| each.capacity() > 90_000)));
+        assert!(buffers >= 4, "{buffers}");
+    }
+}
