@@ -281,6 +281,7 @@ mod tests {
     use super::*;
     use crate::codec::BytesCodec;
     use crate::inbound::{Inbound, WakeAt};
+    use bytes::Bytes;
 
     /// What an open call costs beside its handler's own future: that is kept once, and what sends its response lies in the
     /// same place.
