@@ -81,9 +81,11 @@ impl Tx {
 
     /// Takes a stream out of the registry.
     pub(super) fn close(&mut self, key: StreamKey, why: ClosedBy, reset: Option<Reset>) {
-        let Some(stream) = self.streams.remove(key) else { return };
-        self.leave(key, &stream, why, reset);
-        if self.streams.is_local(stream.id) {
+        let Some(leaving) = self.streams.get(key).map(Leaving::of) else { return };
+        self.streams.remove(key);
+        let id = leaving.id;
+        self.leave(key, leaving, why, reset);
+        if self.streams.is_local(id) {
             self.notices.stream_slot |= self.opener_waits;
         }
     }
@@ -91,14 +93,12 @@ impl Tx {
     /// Ends a stream on the wire while its handler keeps the slot.
     pub(super) fn hold(&mut self, key: StreamKey, why: ClosedBy, reset: Reset) {
         let Some(entry) = self.streams.get_mut(key) else { return };
-        let id = entry.id;
-        let fresh = Stream::new(id, Window::new(0), RecvWindow::new(0, 0), self.now);
-        let mut stream = core::mem::replace(entry, fresh);
-        entry.tenure = Tenure::HeldByApplication;
+        let leaving = Leaving::of(entry);
         // What it waited for stays: it may explain the reset.
-        (entry.blocked_on, entry.blocked_since) = (stream.blocked_on, stream.blocked_since);
-        stream.tenure = Tenure::Live;
-        self.leave(key, &stream, why, Some(reset));
+        let (blocked_on, blocked_since) = (entry.blocked_on, entry.blocked_since);
+        let fresh = Stream::new(leaving.id, Window::new(0), RecvWindow::new(0, 0), self.now);
+        *entry = Stream { tenure: Tenure::HeldByApplication, blocked_on, blocked_since, ..fresh };
+        self.leave(key, leaving, why, Some(reset));
     }
 
     /// The handler of a stream held with [`SlotFate::HeldByApplication`](crate::SlotFate) has ended.
@@ -111,26 +111,48 @@ impl Tx {
         }
     }
 
-    pub(super) fn leave(&mut self, key: StreamKey, stream: &Stream, why: ClosedBy, reset: Option<Reset>) {
+    fn leave(&mut self, key: StreamKey, leaving: Leaving, why: ClosedBy, reset: Option<Reset>) {
         let now = self.now;
-        self.streams.remember(stream.id, why);
-        self.budget.adjust(stream.share(), Share::default());
+        let Leaving { id, share, in_flight, scheduled } = leaving;
+        self.streams.remember(id, why);
         self.budget.finished(key, now);
-        match why {
-            ClosedBy::End => self.counters.stream_completed(now),
-            ClosedBy::OurReset if stream.recv != Half::Ended => {
-                self.counters.expect_late(stream.recv_window.open());
-            }
+        match (why, in_flight) {
+            (ClosedBy::End, _) => self.counters.stream_completed(now),
+            (ClosedBy::OurReset, Some(octets)) => self.counters.expect_late(octets),
             _ => {}
         }
-        if stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled) {
+        if scheduled {
             self.ready.retain(|ready| *ready != key);
         }
         if let Some(observer) = &mut self.observer {
-            observer.on_trace(now, &Trace::StreamClosed { stream_id: stream.id, reset });
+            observer.on_trace(now, &Trace::StreamClosed { stream_id: id, reset });
         }
-        if stream.share() != Share::default() {
+        if share != Share::default() {
+            self.budget.adjust(share, Share::default());
             self.serve_grants();
+        }
+    }
+}
+
+/// What must be known of a stream when it leaves the wire.
+struct Leaving {
+    id: u32,
+    /// What it takes out of the receive budget.
+    share: Share,
+    /// The credit its peer has, unless it has said everything.
+    in_flight: Option<u32>,
+    /// It is in the ready queue.
+    scheduled: bool,
+}
+
+impl Leaving {
+    #[inline]
+    fn of(stream: &Stream) -> Self {
+        Self {
+            id: stream.id,
+            share: stream.share(),
+            in_flight: (stream.recv != Half::Ended).then(|| stream.recv_window.open()),
+            scheduled: stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled),
         }
     }
 }

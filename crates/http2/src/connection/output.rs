@@ -11,6 +11,7 @@ use std::io::IoSlice;
 use bytes::{Buf as _, Bytes};
 
 use crate::frame::{Flags, FrameHeader, Kind};
+use crate::hpack::Short;
 
 /// Ready-made payloads from this size on are chained, below it copied (two iovecs cost more than the copy).
 const CHAIN_FROM: usize = 4096;
@@ -57,6 +58,22 @@ impl Output {
         self.tail.extend_from_slice(&[0; FrameHeader::OCTETS]);
         fill(&mut self.tail);
         self.seal(start, kind, flags, stream_id)
+    }
+
+    /// Appends a frame around a block of a few octets.
+    #[inline]
+    pub(crate) fn short_frame<const N: usize>(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        stream_id: u32,
+        block: &Short<N>,
+    ) {
+        let start = self.tail.len();
+        let header = FrameHeader { length: block.octets(), kind, flags, stream_id };
+        self.tail.extend_from_slice(&header.encode());
+        block.append_to(&mut self.tail);
+        self.account(start);
     }
 
     /// Where the next frame will begin in the tail.
@@ -106,6 +123,7 @@ impl Output {
     }
 
     /// Books what was appended to the tail since `start` by other means.
+    #[inline]
     pub(crate) fn account(&mut self, start: usize) {
         self.pending = self.pending.saturating_add(self.tail.len().saturating_sub(start));
     }

@@ -216,14 +216,21 @@ impl Tx {
                 return Err(OpenError::HeaderListTooLarge { octets, limit });
             }
         }
-        let key = self.streams.insert(self.new_stream(id));
+        let mut stream = self.new_stream(id);
+        stream.send = Half::Streaming;
+        let key = self.streams.insert(stream);
         self.counters.stream_opened();
+        if rest.clone().next().is_none()
+            && let Some(block) = self.encoder.known_parts([first.number, second.number], between)
+        {
+            self.output.short_frame(Kind::HEADERS, Flags::END_HEADERS, id, block);
+            return Ok(key);
+        }
         let start = self.output.begin();
         let tail = self.output.tail();
         self.encoder.encode_parts(first, between, second, tail);
         rest.for_each(|field| self.encoder.encode(field, tail));
         self.finish_section(id, start, false);
-        self.headers_sent(key, false);
         Ok(key)
     }
 

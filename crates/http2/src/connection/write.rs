@@ -103,6 +103,10 @@ impl Tx {
     /// As [`Tx::write_section`], for fields that are part of the program, while nobody observes.
     #[inline]
     pub(super) fn write_fixed(&mut self, id: u32, fields: &'static [HeaderField<'static>], end_stream: bool) {
+        if let Some(block) = self.encoder.known_fixed(fields) {
+            let end = if end_stream { Flags::END_STREAM } else { Flags::default() };
+            return self.output.short_frame(Kind::HEADERS, end | Flags::END_HEADERS, id, block);
+        }
         let start = self.output.begin();
         self.encoder.encode_fixed(fields, self.output.tail());
         self.finish_section(id, start, end_stream);

@@ -31,6 +31,7 @@ impl<'a> Headers<'a> {
     ///
     /// # Errors
     /// The rule it breaks.
+    #[inline]
     pub fn decode(header: FrameHeader, payload: &'a [u8]) -> Result<Self, Violation> {
         let stream_id = super::on_stream(header)?;
         let (content, padding) = padding::split(header, payload)?;

@@ -103,6 +103,7 @@ impl<'a> Frame<'a> {
 }
 
 /// The stream of a frame that needs one.
+#[inline]
 fn on_stream(header: FrameHeader) -> Result<u32, Violation> {
     if header.stream_id == 0 { Err(Violation::FrameOnStreamZero) } else { Ok(header.stream_id) }
 }

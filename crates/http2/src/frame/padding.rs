@@ -8,6 +8,7 @@ use super::{Flags, FrameHeader};
 use crate::error::Violation;
 
 /// Splits off the pad length and the padding, if the frame has them: the content and how many octets were padding.
+#[inline]
 pub(super) fn split(header: FrameHeader, payload: &[u8]) -> Result<(&[u8], Option<u8>), Violation> {
     if !header.flags.contains(Flags::PADDED) {
         return Ok((payload, None));

@@ -11,6 +11,9 @@
 
 mod template;
 
+pub(crate) use template::Short;
+use template::{FIXED_OCTETS, WHOLE_OCTETS};
+
 use super::static_table::{self, FIRST_DYNAMIC, Found};
 use super::table::Table;
 use super::{DEFAULT_TABLE_OCTETS, huffman, integer};
@@ -192,14 +195,20 @@ impl Encoder {
     /// As [`Self::encode_section`], for fields that are part of the program: once their block is known it is found by
     /// where they lie, without looking at them.
     pub fn encode_fixed(&mut self, fields: &'static [HeaderField<'static>], out: &mut Vec<u8>) {
-        let epoch = self.table.changes();
-        if self.pending == SizeUpdates::None
-            && let Some(block) = self.shortcuts.as_ref().and_then(|known| known.fixed.find(epoch, fields))
-        {
-            block.append_to(out);
-        } else {
-            self.encode_fixed_anew(fields, out);
+        match self.known_fixed(fields) {
+            Some(block) => block.append_to(out),
+            None => self.encode_fixed_anew(fields, out),
         }
+    }
+
+    /// The whole block that [`Self::encode_fixed`] would append, if it is known.
+    #[inline]
+    pub(crate) fn known_fixed(
+        &self,
+        fields: &'static [HeaderField<'static>],
+    ) -> Option<&Short<FIXED_OCTETS>> {
+        let settled = self.pending == SizeUpdates::None;
+        self.shortcuts.as_ref()?.fixed.find(self.table.changes(), fields).filter(|_| settled)
     }
 
     #[inline(never)]
@@ -226,12 +235,33 @@ impl Encoder {
         second: Part<'_>,
         out: &mut Vec<u8>,
     ) {
+        match self.known_parts([first.number, second.number], between) {
+            Some(block) => block.append_to(out),
+            None => self.encode_parts_anew(first, between, second, out),
+        }
+    }
+
+    /// The block that [`Self::encode_parts`] would append, if it is known.
+    #[inline]
+    pub(crate) fn known_parts(
+        &mut self,
+        parts: [usize; 2],
+        between: Option<HeaderField<'_>>,
+    ) -> Option<&Short<WHOLE_OCTETS>> {
+        let (epoch, settled) = (self.table.changes(), self.pending == SizeUpdates::None);
+        self.whole()?.find(epoch, parts, between).filter(|_| settled)
+    }
+
+    #[inline(never)]
+    fn encode_parts_anew(
+        &mut self,
+        first: Part<'_>,
+        between: Option<HeaderField<'_>>,
+        second: Part<'_>,
+        out: &mut Vec<u8>,
+    ) {
         let settled = self.pending == SizeUpdates::None;
         let (epoch, start) = (self.table.changes(), out.len());
-        let numbers = [first.number, second.number];
-        if settled && let Some(block) = self.whole().and_then(|whole| whole.find(epoch, numbers, between)) {
-            return block.append_to(out);
-        }
         self.begin(out);
         let mut known = self.encode_part(first, out);
         if let Some(field) = between {

@@ -38,6 +38,7 @@ mod static_table;
 mod table;
 
 pub use decoder::Decoder;
+pub(crate) use encoder::Short;
 pub use encoder::{Encoder, HeaderField, Indexing, Part};
 pub use error::HpackError;
 pub use name::Name;

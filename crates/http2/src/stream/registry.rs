@@ -58,7 +58,9 @@ pub(crate) struct Streams {
     ring: Vec<u32>,
     stragglers: BTreeMap<u32, u32>,
     resets: VecDeque<(u32, ClosedBy)>,
-    ends: VecDeque<u32>,
+    /// The last streams that ended, at `next_end` the oldest of them.
+    ends: [u32; ENDS_REMEMBERED],
+    next_end: usize,
     /// The parity of ids we open: 1 for a client, 0 for a server.
     local_parity: u32,
     /// Next id we open.
@@ -79,7 +81,8 @@ impl Streams {
             ring: Vec::new(),
             stragglers: BTreeMap::new(),
             resets: VecDeque::new(),
-            ends: VecDeque::new(),
+            ends: [VACANT; ENDS_REMEMBERED],
+            next_end: 0,
             local_parity,
             next_local,
             last_remote: 0,
@@ -185,10 +188,10 @@ impl Streams {
     #[inline]
     pub(crate) fn remember(&mut self, id: u32, why: ClosedBy) {
         if why == ClosedBy::End {
-            if self.ends.len() >= ENDS_REMEMBERED {
-                self.ends.pop_front();
+            if let Some(oldest) = self.ends.get_mut(self.next_end) {
+                *oldest = id;
             }
-            self.ends.push_back(id);
+            self.next_end = self.next_end.wrapping_add(1) % ENDS_REMEMBERED;
         } else {
             if self.resets.len() >= RESETS_REMEMBERED {
                 self.resets.pop_front();
@@ -197,20 +200,21 @@ impl Streams {
         }
     }
 
-    /// Takes a stream out; its key is stale from here on.
+    /// Takes a stream out; its key is stale from here on. Its id, if it was there.
     #[inline]
-    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<u32> {
         let entry = self.slots.get_mut(key.slot())?;
         if entry.generation != key.generation {
             return None;
         }
-        let stream = entry.stream.take()?;
+        let id = entry.stream.as_ref()?.id;
+        entry.stream = None;
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.slot);
-        self.unindex(stream.id, key.slot);
-        let count = if self.is_local(stream.id) { &mut self.local_count } else { &mut self.remote_count };
+        self.unindex(id, key.slot);
+        let count = if self.is_local(id) { &mut self.local_count } else { &mut self.remote_count };
         *count = count.saturating_sub(1);
-        Some(stream)
+        Some(id)
     }
 
     /// Gives back the room that is not needed, all but what remembers how streams ended if there are none.
@@ -222,7 +226,6 @@ impl Streams {
             (self.slots, self.free, self.ring) = (Vec::new(), Vec::new(), Vec::new());
         }
         self.resets.shrink_to_fit();
-        self.ends.shrink_to_fit();
     }
 
     /// Places for streams, and for finding them.
@@ -275,7 +278,8 @@ impl Streams {
         let Some(at) = self.position(id) else { return };
         let Some(place) = self.ring.get_mut(at) else { return };
         let evicted = core::mem::replace(place, slot);
-        if evicted != slot
+        if evicted != VACANT
+            && evicted != slot
             && let Some(older) = self.slots.get(evicted as usize).and_then(|entry| entry.stream.as_ref())
             && (older.id >> 1) as usize & (self.ring.len().saturating_sub(1)) == at
             && older.id != id

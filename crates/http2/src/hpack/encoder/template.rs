@@ -110,7 +110,7 @@ impl Templates {
 
 /// A few octets that are copied all at once, whatever they mean, because that takes fewer steps than to look how many.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Short<const N: usize> {
+pub(crate) struct Short<const N: usize> {
     octets: [u8; N],
     length: u8,
 }
@@ -127,7 +127,12 @@ impl<const N: usize> Short<N> {
     }
 
     #[inline]
-    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+    pub(crate) fn octets(&self) -> u32 {
+        u32::from(self.length)
+    }
+
+    #[inline]
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
         let end = out.len() + usize::from(self.length);
         out.extend_from_slice(&self.octets);
         out.truncate(end);
@@ -185,7 +190,7 @@ impl Parts {
 }
 
 /// Longer blocks of two parts and a field are not kept.
-const WHOLE_OCTETS: usize = 16;
+pub(crate) const WHOLE_OCTETS: usize = 16;
 /// Nor are those whose field has a name and a value of more octets together.
 const BETWEEN_OCTETS: usize = 24;
 
@@ -270,7 +275,7 @@ impl Whole {
 /// Fixed sections that are kept: a server's heads and trailers.
 const FIXED: usize = 2;
 /// The longest block of one; steady ones are an octet for each field.
-const FIXED_OCTETS: usize = 7;
+pub(crate) const FIXED_OCTETS: usize = 7;
 
 /// The blocks of sections that are part of the program, found by where their fields lie.
 #[derive(Clone, Debug, Default)]
