@@ -171,7 +171,7 @@ violations! {
     /// §6.5.3: SETTINGS ACK although none is outstanding.
     UnexpectedSettingsAck => Connection, PROTOCOL_ERROR, "SETTINGS ACK without SETTINGS";
     /// §6.5.3: our SETTINGS were not acknowledged in time.
-    SettingsTimeout => Connection, SETTINGS_TIMEOUT, "SETTINGS not acknowledged in time";
+    SettingsTimeout => Connection, SETTINGS_TIMEOUT, "SETTINGS not acknowledged in time (limit: peer_timeout)";
     // §6.8, §6.9.
     /// §6.8: a later GOAWAY with a higher last stream id.
     GoAwayIdRaised => Connection, PROTOCOL_ERROR, "GOAWAY raised its last stream id";
@@ -221,28 +221,28 @@ violations! {
     TooManyContinuations => Connection, ENHANCE_YOUR_CALM, "too many CONTINUATION frames (limit: continuations)";
     /// §10.5: more resets than the budget allows.
     TooManyResets => Connection, ENHANCE_YOUR_CALM, "too_many_resets (limit: resets)";
-    /// §10.5: more PING, SETTINGS and other frames that need an answer than we queue.
-    TooManyControlFrames => Connection, ENHANCE_YOUR_CALM, "too many unanswered control frames (limit: control_frames)";
     /// §10.5: more entries in one SETTINGS frame than we read.
     TooManySettings => Connection, ENHANCE_YOUR_CALM, "too many entries in SETTINGS (limit: settings_entries)";
     /// §10.5: too many empty DATA or HEADERS frames in a row.
     TooManyEmptyFrames => Connection, ENHANCE_YOUR_CALM, "too many empty frames (limit: empty_frames)";
     /// §10.5: more PRIORITY frames than streams would explain.
-    TooManyPriorities => Connection, ENHANCE_YOUR_CALM, "too many PRIORITY frames (limit: priorities)";
+    TooManyPriorities => Connection, ENHANCE_YOUR_CALM, "too many PRIORITY frames (limit: priorities_per_stream)";
     /// §10.5: more WINDOW_UPDATE frames than DATA sent would explain.
     TooManyWindowUpdates => Connection, ENHANCE_YOUR_CALM, "too many WINDOW_UPDATE frames (limit: window_updates)";
     /// §10.5: too many frames we ignore, or frames on streams long closed.
     TooManyGlitches => Connection, ENHANCE_YOUR_CALM, "too many useless frames (limit: glitches)";
     /// The preface did not arrive in time.
-    PrefaceTimeout => Connection, PROTOCOL_ERROR, "connection preface not received in time";
+    PrefaceTimeout => Connection, PROTOCOL_ERROR, "connection preface not received in time (limit: peer_timeout)";
     /// A field block was begun and not finished in time.
-    FieldBlockTimeout => Connection, ENHANCE_YOUR_CALM, "field block not finished in time";
+    FieldBlockTimeout => Connection, ENHANCE_YOUR_CALM, "field block not finished in time (limit: peer_timeout)";
     /// §10.5.1: a response or trailer section over our SETTINGS_MAX_HEADER_LIST_SIZE.
     HeaderListTooLarge => Stream, ENHANCE_YOUR_CALM, "field section too large (limit: header_list_octets)";
     /// The bytes this stream would hold do not fit the connection's receive budget.
     ReceiveBudget => Stream, ENHANCE_YOUR_CALM, "receive budget of the connection is spent (limit: receive_budget_octets)";
     /// A message in assembly made no progress while others waited for the budget it holds.
-    AssemblyStalled => Stream, ENHANCE_YOUR_CALM, "message made no progress while others waited for its receive budget";
+    AssemblyStalled => Stream, ENHANCE_YOUR_CALM, "message made no progress while others waited for its receive budget (limit: assembly_stall)";
+    /// §6.9: octets waited for credit, and none came for too long (CVE-2016-1546).
+    SendStalled => Stream, ENHANCE_YOUR_CALM, "data waited too long for credit (limit: send_stall, zero_window_stall)";
 }
 
 impl fmt::Display for Violation {
@@ -364,6 +364,23 @@ mod tests {
         for violation in Violation::ALL {
             let text = violation.text();
             assert!(!text.is_empty() && !text.ends_with('.') && text.is_ascii(), "{violation:?}: {text}");
+        }
+    }
+
+    /// Whoever reads the debug text of a GOAWAY finds the knob by it; and what ends a connection for its cost has one.
+    #[test]
+    fn every_limit_named_is_a_knob() {
+        let knobs = format!("{:?}", crate::Config::default());
+        for violation in Violation::ALL {
+            let text = violation.text();
+            let names = text.split_once("(limit: ").map(|(_, names)| names.trim_end_matches(')').split(", "));
+            assert!(
+                names.is_some() || violation.verdict().1 != ErrorCode::ENHANCE_YOUR_CALM,
+                "{violation:?} names no limit"
+            );
+            for name in names.into_iter().flatten() {
+                assert!(knobs.contains(&format!(" {name}: ")), "{violation:?} names {name:?}");
+            }
         }
     }
 

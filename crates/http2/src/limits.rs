@@ -4,12 +4,17 @@
 //! names the rule ([`Violation`]) when one is passed. What is free: work the peer is entitled to, such as cancelling a
 //! call whose handler has started. Left out: PING and keepalive policing (gRFC A8), which belongs to keepalive.
 
+use core::fmt;
 use core::time::Duration;
 
 use crate::error::Violation;
 use crate::time::Instant;
 
-/// The bounds, with their defaults in [`Limits::default`].
+/// The bounds, with their defaults in [`Limits::default`]. Every GOAWAY and every reset that one of them causes names it, by the name
+/// of its field here, in its debug text or its [`Violation`].
+///
+/// Beside them stand, in [`Config`](crate::Config): `max_concurrent_streams`, `receive_budget_octets`, `peer_timeout` and
+/// `max_frame_size`; in the driver of a connection: how long the socket may take nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Octets of a decoded field section, counting 32 for each field (RFC 9113 §10.5.1). Default: 16 KiB.
@@ -34,12 +39,27 @@ pub struct Limits {
     pub empty_frames: u8,
     /// PRIORITY frames for each stream opened, plus as many to begin with. Default: 100.
     pub priorities_per_stream: u32,
-    /// Useless frames: the burst. Default: 10,000. Counted are unknown types, GOAWAY, PING answers nobody asked for, more
-    /// on streams we reset or refused than can have been in flight, more than one RST_STREAM on a closed stream, and WINDOW_UPDATE frames
-    /// that no DATA explains.
+    /// WINDOW_UPDATE frames that neither streams nor DATA sent explain (5 + 2 x (streams + 10 x DATA frames) are explained): the
+    /// burst. Default: 10,000, as a receiver that returns credit in crumbs is wasteful, not hostile.
+    pub window_updates: u32,
+    /// The same, refilled per second. Default: 330.
+    pub window_updates_per_second: u32,
+    /// Useless frames: the burst. Default: 10,000. Counted are unknown types, GOAWAY, SETTINGS after the first, PING answers nobody
+    /// asked for, more on streams we reset or refused than can have been in flight, and more than one RST_STREAM on a closed
+    /// stream.
     pub glitches: u32,
     /// The same, refilled per second. Default: 330.
     pub glitches_per_second: u32,
+    /// How long the octets that wait on a stream may stay where they are for want of credit; any progress starts it again. Then
+    /// the stream is reset (CVE-2016-1546). Default: 5 minutes: a reader may pause, and its server should not have to wait for
+    /// ever. [`Duration::MAX`] is for ever.
+    pub send_stall: Duration,
+    /// The same, while the peer announces SETTINGS_INITIAL_WINDOW_SIZE = 0, so that nothing is sent unasked. Default: 30 s: whoever
+    /// asks and then takes nothing at all does not read slowly.
+    pub zero_window_stall: Duration,
+    /// How long a message in assembly may stand still while others wait for the receive budget it holds; then its stream
+    /// is reset. Default: 10 s.
+    pub assembly_stall: Duration,
 }
 
 impl Default for Limits {
@@ -55,9 +75,48 @@ impl Default for Limits {
             settings_entries: 32,
             empty_frames: 10,
             priorities_per_stream: 100,
+            window_updates: 10_000,
+            window_updates_per_second: 330,
             glitches: 10_000,
             glitches_per_second: 330,
+            send_stall: Duration::from_secs(300),
+            zero_window_stall: Duration::from_secs(30),
+            assembly_stall: Duration::from_secs(10),
         }
+    }
+}
+
+/// What a peer has made a connection do, in all: for the line that a log has of its end, and for those who count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Streams opened, by either side.
+    pub streams: u32,
+    /// Resets that counted against [`Limits::resets`].
+    pub resets: u32,
+    /// Frames that counted against [`Limits::glitches`].
+    pub glitches: u32,
+    /// WINDOW_UPDATE frames.
+    pub window_updates: u64,
+    /// PRIORITY frames.
+    pub priorities: u32,
+    /// Frames we had to answer with (acknowledgements, resets); see [`Limits::control_frames`].
+    pub answers: u64,
+}
+
+impl fmt::Display for Tally {
+    /// What there was, as `7 streams, 3 resets`; nothing else is said.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} streams", self.streams)?;
+        let rest = [
+            (u64::from(self.resets), "resets"),
+            (u64::from(self.glitches), "useless frames"),
+            (self.window_updates, "window updates"),
+            (u64::from(self.priorities), "priorities"),
+            (self.answers, "answers"),
+        ];
+        rest.into_iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, of)| write!(f, ", {count} {of}"))
     }
 }
 
@@ -108,12 +167,11 @@ const COMPLETED_WINDOW: Duration = Duration::from_secs(10);
 /// What has been counted on one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
-    resets: Bucket,
-    glitches: Bucket,
+    /// None on a connection on which nothing was ever counted, as on most.
+    floods: Option<Box<Floods>>,
+    answers_in_all: u64,
     /// Streams completed in the current and in the previous [`COMPLETED_WINDOW`].
     completed: [u32; 2],
-    /// Resets counted in the same two windows.
-    counted_resets: [u32; 2],
     window_began: Instant,
     priorities: u32,
     window_updates: u64,
@@ -124,6 +182,31 @@ pub(crate) struct Counters {
     /// Octets of frames that may still be in flight on streams we reset.
     in_flight: u64,
     answers: Answers,
+}
+
+/// What is counted by its rate.
+#[derive(Clone, Debug)]
+struct Floods {
+    resets: Bucket,
+    updates: Bucket,
+    glitches: Bucket,
+    /// Resets counted in the current and in the previous [`COMPLETED_WINDOW`].
+    recent_resets: [u32; 2],
+    resets_in_all: u32,
+    glitches_in_all: u32,
+}
+
+impl Floods {
+    fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            resets: Bucket::new(limits.resets, limits.resets_per_second, now),
+            updates: Bucket::new(limits.window_updates, limits.window_updates_per_second, now),
+            glitches: Bucket::new(limits.glitches, limits.glitches_per_second, now),
+            recent_resets: [0; 2],
+            resets_in_all: 0,
+            glitches_in_all: 0,
+        }
+    }
 }
 
 /// What is expected beyond a reset stream's window: field blocks and frame headers.
@@ -153,12 +236,11 @@ impl Answers {
 }
 
 impl Counters {
-    pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
-            resets: Bucket::new(limits.resets, limits.resets_per_second, now),
-            glitches: Bucket::new(limits.glitches, limits.glitches_per_second, now),
+            floods: None,
+            answers_in_all: 0,
             completed: [0; 2],
-            counted_resets: [0; 2],
             window_began: now,
             priorities: 0,
             window_updates: 0,
@@ -167,6 +249,22 @@ impl Counters {
             late_resets: 0,
             in_flight: 0,
             answers: Answers::default(),
+        }
+    }
+
+    fn floods(&mut self, limits: &Limits, now: Instant) -> &mut Floods {
+        self.floods.get_or_insert_with(|| Box::new(Floods::new(limits, now)))
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        let floods = self.floods.as_deref();
+        Tally {
+            streams: self.streams_opened,
+            resets: floods.map_or(0, |floods| floods.resets_in_all),
+            glitches: floods.map_or(0, |floods| floods.glitches_in_all),
+            window_updates: self.window_updates,
+            priorities: self.priorities,
+            answers: self.answers_in_all,
         }
     }
 
@@ -189,6 +287,7 @@ impl Counters {
 
     /// A frame the peer made us send went to the output.
     pub(crate) fn answered(&mut self) {
+        self.answers_in_all = self.answers_in_all.saturating_add(1);
         self.answers.newer = self.answers.newer.saturating_add(1);
     }
 
@@ -207,24 +306,32 @@ impl Counters {
     ///
     /// Ordinary traffic excuses it: nothing happens while such resets are under a tenth of the streams completed in
     /// the last ten seconds.
-    pub(crate) fn reset(&mut self, now: Instant) -> Result<(), Violation> {
+    pub(crate) fn reset(&mut self, limits: &Limits, now: Instant) -> Result<(), Violation> {
         self.slide(now);
-        let [current, previous] = &mut self.counted_resets;
+        let completed: u32 = self.completed.iter().fold(0, |sum, n| sum.saturating_add(*n));
+        let floods = self.floods(limits, now);
+        floods.resets_in_all = floods.resets_in_all.saturating_add(1);
+        let [current, previous] = &mut floods.recent_resets;
         *current = current.saturating_add(1);
         let resets = current.saturating_add(*previous);
-        let completed: u32 = self.completed.iter().fold(0, |sum, n| sum.saturating_add(*n));
-        if resets < completed / 10 || self.resets.take(now) { Ok(()) } else { Err(Violation::TooManyResets) }
+        if resets < completed / 10 || floods.resets.take(now) {
+            Ok(())
+        } else {
+            Err(Violation::TooManyResets)
+        }
     }
 
     /// A frame that is legal and useless.
-    pub(crate) fn glitch(&mut self, now: Instant) -> Result<(), Violation> {
-        if self.glitches.take(now) { Ok(()) } else { Err(Violation::TooManyGlitches) }
+    pub(crate) fn glitch(&mut self, limits: &Limits, now: Instant) -> Result<(), Violation> {
+        let floods = self.floods(limits, now);
+        floods.glitches_in_all = floods.glitches_in_all.saturating_add(1);
+        if floods.glitches.take(now) { Ok(()) } else { Err(Violation::TooManyGlitches) }
     }
 
     /// An RST_STREAM on a closed stream: each stream may have one that crossed its end; more are useless.
-    pub(crate) fn late_reset(&mut self, now: Instant) -> Result<(), Violation> {
+    pub(crate) fn late_reset(&mut self, limits: &Limits, now: Instant) -> Result<(), Violation> {
         self.late_resets = self.late_resets.saturating_add(1);
-        if self.late_resets <= self.streams_opened { Ok(()) } else { self.glitch(now) }
+        if self.late_resets <= self.streams_opened { Ok(()) } else { self.glitch(limits, now) }
     }
 
     /// We reset a stream whose peer had `window` octets of credit: so much may be in flight, in small frames even twice
@@ -248,8 +355,8 @@ impl Counters {
     }
 
     /// A frame with a payload of `octets` on a stream we reset: it was in flight, or it is useless.
-    pub(crate) fn late_frame(&mut self, octets: u32, now: Instant) -> Result<(), Violation> {
-        if self.was_in_flight(octets) { Ok(()) } else { self.glitch(now) }
+    pub(crate) fn late_frame(&mut self, octets: u32, limits: &Limits, now: Instant) -> Result<(), Violation> {
+        if self.was_in_flight(octets) { Ok(()) } else { self.glitch(limits, now) }
     }
 
     pub(crate) fn priority(&mut self, limits: &Limits) -> Result<(), Violation> {
@@ -258,13 +365,14 @@ impl Counters {
         if self.priorities <= allowed { Ok(()) } else { Err(Violation::TooManyPriorities) }
     }
 
-    /// At most 5 + 2 x (streams + 10 x DATA frames sent), and never fewer than the glitch budget allows: peers that
-    /// return credit in small steps are wasteful, not hostile.
-    pub(crate) fn window_update(&mut self, now: Instant) -> Result<(), Violation> {
+    /// 5 + 2 x (streams + 10 x DATA frames sent) are explained; more draw on the budget.
+    pub(crate) fn window_update(&mut self, limits: &Limits, now: Instant) -> Result<(), Violation> {
         self.window_updates = self.window_updates.saturating_add(1);
         let explained =
             self.data_frames_sent.saturating_mul(10).saturating_add(u64::from(self.streams_opened));
-        if self.window_updates <= explained.saturating_mul(2).saturating_add(5) || self.glitches.take(now) {
+        if self.window_updates <= explained.saturating_mul(2).saturating_add(5)
+            || self.floods(limits, now).updates.take(now)
+        {
             Ok(())
         } else {
             Err(Violation::TooManyWindowUpdates)
@@ -278,7 +386,8 @@ impl Counters {
             return;
         }
         let keep = since < COMPLETED_WINDOW * 2;
-        for counts in [&mut self.completed, &mut self.counted_resets] {
+        let resets = self.floods.as_deref_mut().map(|floods| &mut floods.recent_resets);
+        for counts in resets.into_iter().chain([&mut self.completed]) {
             let [current, _] = *counts;
             *counts = [0, if keep { current } else { 0 }];
         }
@@ -292,42 +401,48 @@ mod tests {
 
     fn counters() -> (Counters, Limits) {
         let limits = Limits::default();
-        (Counters::new(&limits, Instant::ZERO), limits)
+        (Counters::new(Instant::ZERO), limits)
     }
 
     #[test]
     fn resets_have_a_burst_and_a_rate() {
-        let (mut counters, _) = counters();
+        let (mut counters, limits) = counters();
         for _ in 0..1000 {
-            assert_eq!(counters.reset(Instant::ZERO), Ok(()));
+            assert_eq!(counters.reset(&limits, Instant::ZERO), Ok(()));
         }
-        assert_eq!(counters.reset(Instant::ZERO), Err(Violation::TooManyResets));
+        assert_eq!(counters.reset(&limits, Instant::ZERO), Err(Violation::TooManyResets));
         let later = Instant::from_millis(1000);
         for _ in 0..200 {
-            assert_eq!(counters.reset(later), Ok(()));
+            assert_eq!(counters.reset(&limits, later), Ok(()));
         }
-        assert_eq!(counters.reset(later), Err(Violation::TooManyResets));
+        assert_eq!(counters.reset(&limits, later), Err(Violation::TooManyResets));
     }
 
     #[test]
     fn resets_under_a_tenth_of_completed_streams_are_free() {
-        let (mut counters, _) = counters();
+        let (mut counters, limits) = counters();
         for _ in 0..50_000 {
             counters.stream_completed(Instant::ZERO);
         }
         for _ in 0..4999 {
-            assert_eq!(counters.reset(Instant::ZERO), Ok(()));
+            assert_eq!(counters.reset(&limits, Instant::ZERO), Ok(()));
         }
         let much_later = Instant::from_millis(60_000);
-        let allowed = (0..10_000).take_while(|_| counters.reset(much_later).is_ok()).count();
+        let allowed = (0..10_000).take_while(|_| counters.reset(&limits, much_later).is_ok()).count();
         assert_eq!(allowed, 1000, "old completions excuse nothing");
     }
 
     #[test]
     fn window_updates_need_an_explanation() {
         let (mut counters, limits) = counters();
-        let allowed = (0..1_000_000).take_while(|_| counters.window_update(Instant::ZERO).is_ok()).count();
-        assert_eq!(allowed, 5 + limits.glitches as usize);
+        let allowed =
+            (0..1_000_000).take_while(|_| counters.window_update(&limits, Instant::ZERO).is_ok()).count();
+        assert_eq!(allowed, 5 + limits.window_updates as usize);
+        assert_eq!(
+            counters.glitch(&limits, Instant::ZERO),
+            Ok(()),
+            "one flood does not use up what another is counted by"
+        );
     }
 
     #[test]

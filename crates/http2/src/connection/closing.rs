@@ -61,7 +61,7 @@ impl Tx {
         let now = self.now;
         self.write_reset(id, violation.verdict().1);
         self.counters.answered();
-        self.counters.reset(now)
+        self.counters.reset(&self.config.limits, now)
     }
 
     /// Gives up the stream on the wire and then tells the handler, so that nothing it says can go out any more; its

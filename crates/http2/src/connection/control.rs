@@ -43,14 +43,14 @@ impl Rx {
         let frame = RstStream::decode(header, payload)?;
         match tx.streams.lookup(frame.stream_id) {
             Lookup::Idle => Err(Violation::FrameOnIdleStream),
-            Lookup::Closed(_) => tx.counters.late_reset(tx.now),
+            Lookup::Closed(_) => tx.counters.late_reset(&tx.config.limits, tx.now),
             Lookup::Live(key) => {
                 // Cancelling a call that is being worked on is ordinary; one that did no work is counted
                 // (CVE-2023-44487).
                 let did_no_work = self.role == Role::Server
                     && tx.streams.get(key).is_some_and(|stream| stream.opened_in == self.calls);
                 if did_no_work {
-                    tx.counters.reset(tx.now)?;
+                    tx.counters.reset(&tx.config.limits, tx.now)?;
                 }
                 let reset = Reset { code: frame.code, by: By::Peer, violation: None };
                 tx.end_by_reset(key, ClosedBy::PeerReset, reset, handler);
@@ -94,11 +94,22 @@ impl Rx {
             tx.peer.max_concurrent_streams = u32::MAX;
         }
         tx.peer.received = true;
+        if !first {
+            // Peers that tune themselves send a few; each may touch every stream.
+            tx.counters.glitch(&tx.config.limits, tx.now)?;
+        }
         let from_server = self.role == Role::Client;
+        let mut initial_window = None;
         for (id, value) in values {
             crate::frame::check_setting(id, value, from_server)?;
-            tx.apply_setting(id, value)?;
+            if id == SettingId::INITIAL_WINDOW_SIZE {
+                initial_window = Some(value);
+            } else {
+                tx.apply_setting(id, value)?;
+            }
         }
+        // The last one counts, and moves every window once.
+        initial_window.map_or(Ok(()), |value| tx.shift_windows(value))?;
         tx.write_settings_ack();
         if first {
             handler.on_ready(tx);
@@ -124,7 +135,7 @@ impl Rx {
         match tx.pings_in_flight.checked_sub(1) {
             Some(left) => tx.pings_in_flight = left,
             // Nobody asked.
-            None => return tx.counters.glitch(tx.now),
+            None => return tx.counters.glitch(&tx.config.limits, tx.now),
         }
         if frame.payload == SHUTDOWN_PING && matches!(tx.shutdown.ours, Ours::Announced { .. }) {
             tx.finish_shutdown();
@@ -144,7 +155,7 @@ impl Rx {
         handler: &mut H,
     ) -> Result<(), Violation> {
         let frame = GoAway::decode(header, payload)?;
-        tx.counters.glitch(tx.now)?;
+        tx.counters.glitch(&tx.config.limits, tx.now)?;
         if !tx.shutdown.peer_goes_away(frame.last_stream_id) {
             return Err(Violation::GoAwayIdRaised);
         }
@@ -173,7 +184,7 @@ impl Rx {
         payload: &[u8],
         handler: &mut H,
     ) -> Result<(), Violation> {
-        tx.counters.window_update(tx.now)?;
+        tx.counters.window_update(&tx.config.limits, tx.now)?;
         let frame = match WindowUpdate::decode(header, payload) {
             Ok(frame) => frame,
             Err(violation) => return stream_violation(tx, header.stream_id, violation, handler),
@@ -212,7 +223,7 @@ fn stream_violation<H: Handler>(
         Lookup::Live(key) => tx.stream_error(key, violation, handler),
         Lookup::Idle => Err(violation),
         Lookup::Closed(_) => {
-            tx.counters.glitch(tx.now)?;
+            tx.counters.glitch(&tx.config.limits, tx.now)?;
             tx.provoked_reset(stream_id, violation)
         }
     }
@@ -224,7 +235,6 @@ impl Tx {
         match id {
             SettingId::HEADER_TABLE_SIZE => self.encoder.set_peer_limit(value),
             SettingId::MAX_CONCURRENT_STREAMS => self.peer.max_concurrent_streams = value,
-            SettingId::INITIAL_WINDOW_SIZE => self.shift_windows(value)?,
             SettingId::MAX_FRAME_SIZE => self.peer.max_frame_size = value,
             SettingId::MAX_HEADER_LIST_SIZE => self.peer.max_header_list = value,
             SettingId::ENABLE_CONNECT_PROTOCOL => {
@@ -243,6 +253,10 @@ impl Tx {
     fn shift_windows(&mut self, initial: u32) -> Result<(), Violation> {
         let by = i64::from(initial.min(MAX_WINDOW)).saturating_sub(i64::from(self.peer.initial_window));
         self.peer.initial_window = initial;
+        if self.stall_check.is_some() {
+            // Patience may be shorter from here on.
+            self.stall_check = self.stall_check.min(Some(self.now + self.stall_patience()));
+        }
         let mut waiting = Vec::new();
         for (key, stream) in self.streams.iter_mut() {
             stream.send_window.shift(by).map_err(|_| Violation::SettingsWindowOverflow)?;

@@ -200,15 +200,15 @@ fn closed_data(tx: &mut Tx, header: FrameHeader, why: ClosedBy) -> Result<(), Vi
     let id = header.stream_id;
     match why {
         // RFC 9113 §6.8: above the last id we named, everything is ignored.
-        _ if tx.is_unwelcome(id) => tx.counters.late_frame(header.length, tx.now),
+        _ if tx.is_unwelcome(id) => tx.counters.late_frame(header.length, &tx.config.limits, tx.now),
         ClosedBy::End => Err(Violation::FrameOnClosedStream),
         // In flight when we reset it. To ignore is not free.
-        ClosedBy::OurReset => tx.counters.late_frame(header.length, tx.now),
+        ClosedBy::OurReset => tx.counters.late_frame(header.length, &tx.config.limits, tx.now),
         ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
         // Perhaps reset by us, before many others were.
         ClosedBy::Forgotten if tx.counters.was_in_flight(header.length) => Ok(()),
         ClosedBy::Forgotten => {
-            tx.counters.glitch(tx.now)?;
+            tx.counters.glitch(&tx.config.limits, tx.now)?;
             tx.provoked_reset(id, Violation::FrameAfterReset)
         }
     }

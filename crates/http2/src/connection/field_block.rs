@@ -135,13 +135,15 @@ impl Rx {
     fn on_closed_block(&self, tx: &mut Tx, id: u32, why: ClosedBy) -> Result<(), Violation> {
         match why {
             // RFC 9113 §6.8: above the last id we named, everything is ignored.
-            _ if tx.is_unwelcome(id) => tx.counters.glitch(tx.now),
+            _ if tx.is_unwelcome(id) => tx.counters.glitch(&tx.config.limits, tx.now),
             ClosedBy::End => Err(Violation::FrameOnClosedStream),
             // In flight when we reset it. To ignore is not free.
-            ClosedBy::OurReset => tx.counters.late_frame(0, tx.now),
+            ClosedBy::OurReset => tx.counters.late_frame(0, &tx.config.limits, tx.now),
             ClosedBy::PeerReset => tx.provoked_reset(id, Violation::FrameAfterReset),
             // A client may have reset it long ago; a server never sees a lower id that was not used.
-            ClosedBy::Forgotten if self.role == Role::Client => tx.counters.glitch(tx.now),
+            ClosedBy::Forgotten if self.role == Role::Client => tx.counters.glitch(&tx.config.limits, tx.now),
+            // Perhaps the trailers of a request that we reset before many others.
+            ClosedBy::Forgotten if tx.counters.was_in_flight(0) => Ok(()),
             ClosedBy::Forgotten => Err(Violation::StreamIdNotIncreasing),
         }
     }
@@ -160,7 +162,7 @@ impl Rx {
             // RFC 9113 §6.8: streams above the last id are ignored; their fields were decoded.
             tx.streams.note_remote_id(id);
             tx.counters.expect_late(tx.config.stream_window_octets);
-            return tx.counters.glitch(tx.now);
+            return tx.counters.glitch(&tx.config.limits, tx.now);
         }
         if tx.streams.remote_count() >= tx.config.max_concurrent_streams {
             return refuse(tx, id, Violation::StreamLimitExceeded);

@@ -14,7 +14,7 @@
 //!
 //! # Structure
 //! The receiving half (`receive`, `data`, `field_block`, `section_memo`, `control`) parses and decodes; the sending
-//! half ([`Tx`], `transmit`, `write`, `output`) owns the streams, the encoder and the output. They are split so that
+//! half ([`Tx`], `transmit`, `stalls`, `write`, `output`) owns the streams, the encoder and the output. They are split so that
 //! a handler called while bytes are parsed can answer at once. `credit`, `closing` and `shutdown` are about windows,
 //! the end of a stream and the end of the connection.
 //!
@@ -29,6 +29,7 @@ mod output;
 mod receive;
 mod section_memo;
 mod shutdown;
+mod stalls;
 mod transmit;
 mod tx;
 mod write;
@@ -42,6 +43,7 @@ pub use tx::Tx;
 use crate::config::Config;
 use crate::error::{By, ConnectionError, ErrorCode, Reset, Violation};
 use crate::handler::Handler;
+use crate::limits::Tally;
 use crate::observe::{Direction, Observer, Trace};
 use crate::time::Instant;
 use receive::Rx;
@@ -49,9 +51,6 @@ use shutdown::Ours;
 
 /// The client's connection preface (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long the oldest message in assembly may stand still while others wait for the budget it holds.
-const ASSEMBLY_PATIENCE: core::time::Duration = core::time::Duration::from_secs(10);
 
 /// Which side of the connection we are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -207,8 +206,9 @@ impl Connection {
             Ours::Announced { deadline } => Some(deadline),
             _ => None,
         };
-        let assembly = self.tx.budget.oldest_while_others_wait().map(|(_, since)| since + ASSEMBLY_PATIENCE);
-        [goaway, assembly, self.rx.next_timer()].into_iter().flatten().min()
+        let patience = self.tx.config.limits.assembly_stall;
+        let assembly = self.tx.budget.oldest_while_others_wait().map(|(_, since)| since + patience);
+        [goaway, assembly, self.tx.stall_check, self.rx.next_timer()].into_iter().flatten().min()
     }
 
     /// Acts on every timer that has run out.
@@ -227,13 +227,19 @@ impl Connection {
             self.tx.finish_shutdown();
         }
         if let Some((stream, since)) = self.tx.budget.oldest_while_others_wait()
-            && since + ASSEMBLY_PATIENCE <= now
+            && since + self.tx.config.limits.assembly_stall <= now
         {
             self.tx
                 .stream_error(stream, Violation::AssemblyStalled, handler)
                 .map_err(|violation| self.fail(violation))?;
         }
-        Ok(())
+        self.tx.end_stalled(handler).map_err(|violation| self.fail(violation))
+    }
+
+    /// What the peer has made us do, in all.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tx.counters.tally()
     }
 
     /// True once the connection may be closed: it goes away and no stream is left, or it failed.

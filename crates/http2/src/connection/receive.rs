@@ -260,7 +260,7 @@ impl Rx {
             self.whole_frames = self.whole_frames.wrapping_add(1);
             self.phase = if header.length == 0 { Phase::Header } else { Phase::Skip(header.length) };
             trace(tx, header, &[]);
-            tx.counters.glitch(tx.now)?;
+            tx.counters.glitch(&tx.config.limits, tx.now)?;
             return Ok(rest);
         }
         match rest.split_at_checked(header.length as usize) {

@@ -45,6 +45,7 @@ impl Tx {
         }
         if available == 0 && !backlog.next_needs_no_credit() {
             stream.blocked(BlockedOn::StreamWindow, now);
+            self.watch_for_stalls();
             return;
         }
         backlog.scheduled = true;
@@ -56,6 +57,7 @@ impl Tx {
     /// Moves data from backlogs into the output, fairly, up to the output's mark.
     pub(crate) fn pump(&mut self) {
         let mut connection_blocked = false;
+        let credit = self.send_window.available();
         while let Some(key) = self.ready.front().copied() {
             if self.output.pending() >= self.output_mark() {
                 self.output_full_since.get_or_insert(self.now);
@@ -84,7 +86,11 @@ impl Tx {
             self.output_full_since = None;
         }
         if connection_blocked {
-            self.window_empty_since.get_or_insert(self.now);
+            // Whatever went out was progress.
+            if self.window_empty_since.is_none() || self.send_window.available() != credit {
+                self.window_empty_since = Some(self.now);
+            }
+            self.watch_for_stalls();
         } else {
             self.window_empty_since = None;
         }
@@ -106,6 +112,7 @@ impl Tx {
         if window == 0 {
             backlog.scheduled = false;
             stream.blocked(BlockedOn::StreamWindow, now);
+            self.watch_for_stalls();
             return Turn::Done;
         }
         if connection == 0 {

@@ -63,8 +63,11 @@ pub struct Tx {
     pub(crate) pings_in_flight: u32,
     /// Somebody was told [`OpenError::StreamLimit`] and waits.
     pub(crate) opener_waits: bool,
-    /// Since when the connection's send window has been empty while streams had something to send.
+    /// Since when the connection's send window has been empty while streams had something to send, or since the last octet that
+    /// went out of it.
     pub(crate) window_empty_since: Option<Instant>,
+    /// When streams that wait for credit are looked at, if any may.
+    pub(crate) stall_check: Option<Instant>,
     /// Since when the output has been above its mark.
     pub(crate) output_full_since: Option<Instant>,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
@@ -87,12 +90,13 @@ impl Tx {
             budget: ReceiveBudget::new(config.receive_budget_octets),
             shutdown: Shutdown::new(),
             announced: false,
-            counters: Counters::new(&config.limits, now),
+            counters: Counters::new(now),
             notices: Notices::default(),
             window_size_binds: false,
             pings_in_flight: 0,
             opener_waits: false,
             window_empty_since: None,
+            stall_check: None,
             output_full_since: None,
             observer: None,
             config,

@@ -86,3 +86,41 @@ fn data_after_the_peers_own_reset_ends_the_connection() {
     let sent = crate::flood(&mut peer, 1_000_000, "resets", |_| data(1, b""));
     assert!((1000..1010).contains(&sent), "{sent}");
 }
+
+/// A thousand requests are answered early at once, and their trailers are on the way: more than are remembered one by one.
+#[test]
+fn late_trailers_of_many_streams_we_reset_are_ordinary() {
+    let mut peer = Peer::of_server(Config::default());
+    for n in 0..1_000 {
+        peer.send(headers(2 * n + 1).request());
+    }
+    for n in 0..1_000 {
+        let key = peer.app.key(2 * n + 1);
+        peer.tx().reset(key, ErrorCode::CANCEL);
+    }
+    peer.drain();
+    for n in 0..1_000 {
+        peer.send(headers(2 * n + 1).field("x-checksum", "1").end_stream());
+    }
+    peer.expect_alive();
+}
+
+/// That is no way to open streams with ids that were skipped: they are ignored, and not for ever.
+#[test]
+fn headers_on_forgotten_streams_end_the_connection_at_last() {
+    let mut peer = Peer::of_server(Config::default());
+    peer.send(headers(1).request());
+    let key = peer.app.key(1);
+    peer.tx().reset(key, ErrorCode::CANCEL);
+    peer.send(headers(1_000_001).request());
+    peer.app.events.clear();
+    let mut sent = 0;
+    while peer.failure().is_none() {
+        peer.send(headers(2 * sent + 3).request());
+        sent += 1;
+        assert!(sent < 100_000);
+    }
+    peer.expect_last_goaway(ErrorCode::PROTOCOL_ERROR, "not increasing");
+    assert_eq!(peer.app.requests(), 0);
+    assert!(sent < 20_000, "{sent}");
+}

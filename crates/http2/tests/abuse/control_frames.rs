@@ -64,3 +64,24 @@ fn unasked_ping_answers_end_the_connection() {
     assert_eq!(sent, 10_001);
     assert_eq!(peer.app.events, [], "nor does the program hear of them");
 }
+
+/// CVE-2019-9515, with the answers read: each may move the window of every stream.
+#[test]
+fn settings_without_end_end_the_connection() {
+    let mut peer = Peer::of_server(Config::default());
+    let sent = crate::flood(&mut peer, 100_000, "glitches", |n| {
+        settings(&[(SettingId::INITIAL_WINDOW_SIZE, 65_535 - (n as u32 % 2))])
+    });
+    assert_eq!(sent, 10_001);
+}
+
+/// A peer that measures and tunes its windows sends some now and then.
+#[test]
+fn a_few_settings_a_second_are_ordinary() {
+    let mut peer = Peer::of_server(Config::default());
+    for n in 0..20_000 {
+        peer.send(settings(&[(SettingId::INITIAL_WINDOW_SIZE, 65_535 + n)]));
+        peer.advance(std::time::Duration::from_millis(10));
+    }
+    peer.expect_alive();
+}

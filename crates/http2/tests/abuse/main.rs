@@ -20,6 +20,7 @@ mod hpack_bomb;
 mod priority;
 mod provoked_resets;
 mod rapid_reset;
+mod slow_readers;
 mod unknown_frames;
 mod window_updates;
 
