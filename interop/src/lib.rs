@@ -6,6 +6,7 @@
 
 pub mod cases;
 pub mod certificates;
+pub mod ends;
 pub mod flags;
 pub mod service;
 

@@ -55,11 +55,11 @@ pub mod transport {
     pub use crate::Error;
     pub use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
     pub use crate::client::{Channel, Endpoint};
-    pub use crate::server::{Router, Server, ThreadPerCore};
+    pub use crate::server::{Router, Server, ServerCounters, ThreadPerCore};
     #[cfg(feature = "tls")]
     pub use clearway_transport::tls::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
     pub use clearway_transport::{
-        Address, AddressError, CloseReason, ConnectPhase, Listener, PeerAddr, Stream, pair,
+        Address, AddressError, CloseReason, Closed, ConnectPhase, Listener, PeerAddr, Stream, pair,
     };
 }
 

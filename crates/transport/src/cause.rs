@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use clearway_http2::limits::Tally;
 use clearway_http2::{ConnectionError, ErrorCode};
 
 use crate::address::PeerAddr;
@@ -40,7 +41,7 @@ impl fmt::Display for CloseReason {
             Self::PeerClosed => f.write_str("closed by the peer without GOAWAY"),
             Self::Io(error) => write!(f, "socket error: {error}"),
             Self::Protocol(error) => write!(f, "peer broke a rule: {error}"),
-            Self::WriteStalled(after) => write!(f, "peer read nothing for {after:?}"),
+            Self::WriteStalled(after) => write!(f, "peer read nothing for {after:?} (limit: write_timeout)"),
             Self::Aborted => f.write_str("aborted by this program"),
         }
     }
@@ -55,10 +56,25 @@ pub struct Closed {
     pub age: Duration,
     /// What ended it.
     pub reason: CloseReason,
+    /// Streams that were open then.
+    pub streams_open: usize,
+    /// What the peer has made the connection do, in all.
+    pub tally: Tally,
+}
+
+impl Closed {
+    /// True if the peer is to blame: it broke a rule, pressed against a limit, or did not read what it asked for. Worth a line in a
+    /// log, which this type's `Display` is.
+    #[must_use]
+    pub const fn is_peers_fault(&self) -> bool {
+        matches!(self.reason, CloseReason::Protocol(_) | CloseReason::WriteStalled(_))
+    }
 }
 
 impl fmt::Display for Closed {
+    /// One line: who, for how long, why (which names the limit), and what there was.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "connection to {} (up {:.1?}): {}", self.peer, self.age, self.reason)
+        let Self { peer, age, reason, streams_open, tally } = self;
+        write!(f, "connection to {peer} (up {age:.1?}): {reason}; {tally}, {streams_open} open")
     }
 }

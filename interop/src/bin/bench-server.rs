@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use clearway::transport::{Address, Identity, Listener, Server, ServerTlsConfig};
 use clearway::{Request, Response, Status, Streaming};
+use clearway_interop::ends::Ends;
 use clearway_interop::{certificates, flags};
 
 /// Code generated from proto/bench/echo.proto.
@@ -27,12 +28,13 @@ use bench::{Msg, StreamReq, Work};
 const HELP: &str = "\
 bench.Echo: echoes to measure, and methods that misuse a server on purpose (proto/bench/echo.proto).
 
-Usage: bench-server --port N [--runtime current_thread|multi_thread] [--workers K] [--max-streams N] [--tls [--cert FILE --key FILE]]
+Usage: bench-server --port N [--runtime current_thread|multi_thread] [--workers K] [--max-streams N] [--log-ends] [--tls [--cert FILE --key FILE]]
 
   --port N         listen on 127.0.0.1:N; 0 takes any free port
   --runtime R      tokio's scheduler (multi_thread)
   --workers K      threads of multi_thread (one for each core)
   --max-streams N  concurrent calls on one connection (the library's default)
+  --log-ends       a line on stderr for the end of every connection, not only of those that were cut off
   --tls            speak TLS with ALPN h2, with a certificate made for this run that signs itself
   --cert FILE      PEM certificate chain to use instead
   --key FILE       its PEM private key
@@ -134,7 +136,7 @@ impl Scheduler {
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Serve { port: u16, scheduler: Scheduler, max_streams: Option<u32>, tls: Tls },
+    Serve { port: u16, scheduler: Scheduler, max_streams: Option<u32>, ends: Ends, tls: Tls },
     Help,
 }
 
@@ -152,12 +154,14 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
     let mut parser = lexopt::Parser::from_args(args);
     let (mut port, mut runtime, mut workers, mut max_streams) = (None, None, None, None);
     let (mut tls, mut cert, mut key) = (false, None, None);
+    let mut ends = Ends::CutOff;
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Long("port") => port = Some(number(&mut parser, "--port")?),
             Long("workers") => workers = Some(number(&mut parser, "--workers")?),
             Long("max-streams") => max_streams = Some(number(&mut parser, "--max-streams")?),
             Long("runtime") => runtime = Some(text(&mut parser, "--runtime")?),
+            Long("log-ends") => ends = Ends::All,
             Long("tls") => tls = true,
             Long("cert") => cert = Some(text(&mut parser, "--cert")?),
             Long("key") => key = Some(text(&mut parser, "--key")?),
@@ -183,7 +187,7 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
         (true, None, None) => Tls::SelfSigned,
         (true, cert, key) => Tls::Files { cert, key },
     };
-    Ok(Asked::Serve { port, scheduler, max_streams, tls })
+    Ok(Asked::Serve { port, scheduler, max_streams, ends, tls })
 }
 
 /// The library's server, with the certificate that was asked for.
@@ -230,8 +234,10 @@ async fn serve(server: Server, port: u16, max_streams: Option<u32>) -> Result<In
 }
 
 fn main() -> ExitCode {
-    let (port, scheduler, max_streams, tls) = match read_flags(std::env::args_os().skip(1)) {
-        Ok(Asked::Serve { port, scheduler, max_streams, tls }) => (port, scheduler, max_streams, tls),
+    let (port, scheduler, max_streams, ends, tls) = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Serve { port, scheduler, max_streams, ends, tls }) => {
+            (port, scheduler, max_streams, ends, tls)
+        }
         Ok(Asked::Help) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -242,7 +248,7 @@ fn main() -> ExitCode {
         }
     };
     let server = match server(&tls) {
-        Ok(server) => server,
+        Ok(server) => server.on_connection_end(move |closed| ends.log(closed)),
         Err(message) => {
             eprintln!("bench-server: {message}");
             return ExitCode::from(2);
@@ -273,14 +279,15 @@ mod tests {
         let scheduler = Scheduler::MultiThread { workers: Some(2) };
         assert_eq!(
             read(&["--port", "0", "--runtime", "multi_thread", "--workers=2", "--max-streams", "7"]),
-            Ok(Asked::Serve { port: 0, scheduler, max_streams: Some(7), tls: Tls::Off })
+            Ok(Asked::Serve { port: 0, scheduler, max_streams: Some(7), ends: Ends::CutOff, tls: Tls::Off })
         );
         assert_eq!(
-            read(&["--port=1", "--runtime=current_thread", "--workers=1"]),
+            read(&["--port=1", "--runtime=current_thread", "--workers=1", "--log-ends"]),
             Ok(Asked::Serve {
                 port: 1,
                 scheduler: Scheduler::CurrentThread,
                 max_streams: None,
+                ends: Ends::All,
                 tls: Tls::Off
             })
         );

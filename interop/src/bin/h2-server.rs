@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing};
 use clearway_http2::{Chunk, Config, Connection, Handler, RequestHead, Reset, SlotFate, StreamKey, Tx};
+use clearway_interop::ends::Ends;
 use clearway_interop::flags;
 use clearway_transport::tls::{ServerTlsConfig, TlsAcceptor};
 use clearway_transport::{
@@ -202,7 +203,9 @@ impl Application for Hello {
         match op {}
     }
 
-    fn on_closed(&mut self, _: &Closed, _: Vec<Self::Op>) {}
+    fn on_closed(&mut self, closed: &Closed, _: Vec<Self::Op>) {
+        Ends::CutOff.log(closed);
+    }
 }
 
 #[cfg(test)]

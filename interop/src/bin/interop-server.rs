@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use clearway::transport::{Address, Listener, Server, ServerTlsConfig};
+use clearway_interop::ends::Ends;
 use clearway_interop::flags::{self, Asked, Problem};
 use clearway_interop::service::Interop;
 use clearway_interop::testing::test_service_server::TestServiceServer;
@@ -91,7 +92,7 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
 
 fn resolve(flags: &Flags) -> Result<Work, Problem> {
     let port = flags.port.ok_or("--port is missing; see --help")?;
-    let mut server = Server::builder();
+    let mut server = Server::builder().on_connection_end(|closed| Ends::CutOff.log(closed));
     if flags.use_tls {
         let (cert, key) = (flags.cert.as_deref(), flags.key.as_deref());
         let identity = flags::identity(("tls_cert_file", cert), ("tls_key_file", key))?;

@@ -36,6 +36,8 @@ pub(super) struct Admitted {
     pub(super) route: RouteId,
     pub(super) metadata: MetadataMap,
     pub(super) timeout: Option<Duration>,
+    /// `te: trailers` came; it is not insisted on, and its absence is counted.
+    pub(super) te_trailers: bool,
 }
 
 /// Checks the head of a request.
@@ -76,5 +78,5 @@ pub(super) fn admit(routes: &Routes, head: &RequestHead<'_>) -> Result<Admitted,
             "the deadline had passed when the call arrived",
         )));
     }
-    Ok(Admitted { route: head.route, metadata, timeout })
+    Ok(Admitted { route: head.route, metadata, timeout, te_trailers: head.te_trailers })
 }

@@ -16,6 +16,8 @@ use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
 
 use super::admit::{self, Admitted, Refusal};
 use super::call::{Call, Calls, Intake, Parked, Said};
+use super::contain::contain;
+use super::counters::{Report, ServerCounters};
 use super::known::Known;
 use super::methods::{Method, Routes};
 use super::ops::ServerOp;
@@ -33,6 +35,8 @@ pub(super) struct Shared {
     pub(super) routes: Routes,
     /// The longest a call may take, if the server says so.
     pub(super) timeout: Option<Duration>,
+    pub(super) report: Option<Report>,
+    pub(super) counters: Arc<ServerCounters>,
     pub(super) max_concurrent_streams: u32,
 }
 
@@ -79,7 +83,10 @@ impl ServerConnection {
 
     /// A request's head was found good: its call begins.
     fn begin(&mut self, tx: &mut Tx, stream: StreamKey, admitted: Admitted, end_stream: bool) {
-        let Admitted { route, metadata, timeout } = admitted;
+        let Admitted { route, metadata, timeout, te_trailers } = admitted;
+        if !te_trailers {
+            self.shared.counters.te_is_missing();
+        }
         let timeout = timeout.into_iter().chain(self.shared.timeout).min();
         let due = timeout.map(|timeout| tx.now() + timeout);
         let route_entry = self.shared.routes.get(route);
@@ -324,6 +331,11 @@ impl Application for ServerConnection {
 
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ServerOp>) {
         drop(unapplied);
+        self.shared.counters.ended(closed);
+        if let Some(report) = &self.shared.report {
+            // It is the user's, and may be called while a task unwinds.
+            let _ = contain(|| report(closed));
+        }
         let event = TransportEvent::ConnectionClosed(closed.reason.clone());
         let status = Status::from_transport(Code::Cancelled, self.cause(event, Instant::ZERO + closed.age));
         let calls: Vec<Call> = self.calls.drain().collect();

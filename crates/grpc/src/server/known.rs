@@ -99,7 +99,12 @@ mod tests {
 
     #[test]
     fn sections_are_found_by_their_number_only() {
-        let admitted = |n| Admitted { route: RouteId(n), metadata: MetadataMap::new(), timeout: None };
+        let admitted = |n| Admitted {
+            route: RouteId(n),
+            metadata: MetadataMap::new(),
+            timeout: None,
+            te_trailers: true,
+        };
         let mut known = Known::default();
         known.remember(0, &admitted(9));
         assert!(known.find(0).is_none(), "it was not kept, so it cannot come again");

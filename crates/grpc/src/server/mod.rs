@@ -16,6 +16,7 @@ mod admit;
 mod call;
 mod connection;
 mod contain;
+mod counters;
 mod generic;
 mod incoming;
 mod intake;
@@ -30,6 +31,7 @@ mod serve;
 mod streaming;
 mod unary;
 
+pub use counters::ServerCounters;
 pub use generic::GenericService;
 pub use methods::Methods;
 pub use per_core::ThreadPerCore;

@@ -12,11 +12,12 @@ use clearway_http2::{Config, Connection, Observer, WindowTuning};
 #[cfg(feature = "tls")]
 use clearway_transport::tls::{ServerTlsConfig, TlsAcceptor};
 use clearway_transport::{
-    Address, Clock, Driver, DriverConfig, Listener, OpQueue, PeerAddr, Stream, accept_loop,
+    Address, Clock, Closed, Driver, DriverConfig, Listener, OpQueue, PeerAddr, Stream, accept_loop,
 };
 use tokio::task::JoinSet;
 
 use super::connection::{ServerConnection, Shared};
+use super::counters::{Report, ServerCounters};
 use super::methods::{Methods, Routes};
 use super::ops::ServerOp;
 use super::{NamedService, Service};
@@ -35,6 +36,8 @@ pub struct Server {
     driver: DriverConfig,
     timeout: Option<Duration>,
     observe: Option<ObserverFactory>,
+    report: Option<Report>,
+    counters: Arc<ServerCounters>,
     #[cfg(feature = "tls")]
     tls: Option<TlsAcceptor>,
 }
@@ -142,6 +145,44 @@ impl Server {
         make: impl Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync + 'static,
     ) -> Self {
         self.observe = Some(Arc::new(make));
+        self
+    }
+
+    /// Calls `report` at the end of every connection, on the connection's task: it must return quickly. What it is given says who
+    /// was at the other end, which rule or limit ended the connection if one did, and what the peer made it do; its `Display`
+    /// is one line for a log.
+    ///
+    /// ```
+    /// use clearway::transport::Server;
+    ///
+    /// let server = Server::builder().on_connection_end(|closed| {
+    ///     if closed.is_peers_fault() {
+    ///         // connection to 192.0.2.7:50100 (up 1.2s): peer broke a rule: too_many_resets (limit: resets)
+    ///         // (ENHANCE_YOUR_CALM); 1043 streams, 1001 resets, 1 answers, 12 open
+    ///         eprintln!("{closed}");
+    ///     }
+    /// });
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn on_connection_end(mut self, report: impl Fn(&Closed) + Send + Sync + 'static) -> Self {
+        self.report = Some(Arc::new(report));
+        self
+    }
+
+    /// The counters of this server and of everything made of it.
+    #[must_use]
+    pub fn counters(&self) -> Arc<ServerCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// How long a client may take nothing from its socket while answers wait for it; then the connection is ended
+    /// ([`CloseReason::WriteStalled`](crate::transport::CloseReason)). Any progress starts it again.
+    ///
+    /// Default: [`DriverConfig::WRITE_TIMEOUT`], 30 s.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.driver = self.driver.write_timeout(timeout);
         self
     }
 
@@ -314,6 +355,7 @@ struct Serving {
 
 impl Serving {
     fn drive(&self, stream: Stream, ops: Arc<OpQueue<ServerOp>>) -> Driver<Stream, ServerConnection> {
+        self.shared.counters.began();
         let peer = stream.peer();
         let clock = Clock::start();
         let mut connection = Connection::server(config_for_messages(&self.server.http2), clock.now());
@@ -348,6 +390,8 @@ impl Connections {
         let shared = Arc::new(Shared {
             routes,
             timeout: server.timeout,
+            report: server.report.clone(),
+            counters: Arc::clone(&server.counters),
             max_concurrent_streams: server.http2.max_concurrent_streams,
         });
         let serving = Arc::new(Serving { server, shared });

@@ -78,7 +78,7 @@ pub struct Driver<Io, A: Application> {
     config: DriverConfig,
     peer: PeerAddr,
     stage: Stage,
-    closed: Option<Closed>,
+    closed: Option<Box<Closed>>,
     /// The flush was put off: the next turn writes, whatever it finds.
     deferred: bool,
     /// Bytes read that the connection has not taken, because the peer does not read its answers.
@@ -184,8 +184,21 @@ where
             }
         }
         match &this.closed {
-            Some(closed) if matches!(this.stage, Stage::Done) => Poll::Ready(closed.clone()),
+            Some(closed) if matches!(this.stage, Stage::Done) => Poll::Ready(Closed::clone(closed)),
             _ => this.wind_down(cx),
+        }
+    }
+}
+
+impl<Io, A: Application> Driver<Io, A> {
+    /// What there is to say of the connection's end.
+    fn closed_by(&self, reason: CloseReason, now: Instant) -> Closed {
+        Closed {
+            peer: self.peer.clone(),
+            age: now - Instant::ZERO,
+            reason,
+            streams_open: self.connection.stream_count(),
+            tally: self.connection.tally(),
         }
     }
 }
@@ -194,8 +207,7 @@ impl<Io, A: Application> Drop for Driver<Io, A> {
     fn drop(&mut self) {
         // The runtime is going down, or the task was aborted: nobody may wait for an answer for ever.
         if self.closed.is_none() {
-            let age = self.clock.now() - Instant::ZERO;
-            let closed = Closed { peer: self.peer.clone(), age, reason: CloseReason::Aborted };
+            let closed = self.closed_by(CloseReason::Aborted, self.clock.now());
             let unapplied = self.ops.close();
             self.app.on_closed(&closed, unapplied);
         }

@@ -61,10 +61,10 @@ where
             | CloseReason::Protocol(_)
             | CloseReason::Finished => Stage::Flushing { until: now + LINGER },
         };
-        let closed = Closed { peer: self.peer.clone(), age: now - Instant::ZERO, reason };
+        let closed = self.closed_by(reason, now);
         let unapplied = self.ops.close();
         self.app.on_closed(&closed, unapplied);
-        self.closed = Some(closed);
+        self.closed = Some(Box::new(closed));
         false
     }
 
@@ -101,12 +101,9 @@ where
                 }
                 Poll::Pending
             }
-            (_, Some(closed)) => Poll::Ready(closed.clone()),
+            (_, Some(closed)) => Poll::Ready(Closed::clone(closed)),
             // Nothing gets here before `close`.
-            (_, None) => {
-                let peer = self.peer.clone();
-                Poll::Ready(Closed { peer, age: now - Instant::ZERO, reason: CloseReason::Aborted })
-            }
+            (_, None) => Poll::Ready(self.closed_by(CloseReason::Aborted, now)),
         }
     }
 
