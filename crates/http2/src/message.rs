@@ -148,9 +148,14 @@ pub(crate) fn request<'a>(
         scheme.filter(|scheme| !scheme.is_empty()).ok_or(Violation::MissingPseudo)?;
         let path = path.ok_or(Violation::MissingPseudo)?;
         let legal = path.first() == Some(&b'/') || (path == b"*" && method == b"OPTIONS");
-        if !legal {
+        if !legal || !path.iter().all(|octet| is_visible(*octet)) {
             return Err(Violation::MissingPseudo);
         }
+    }
+    // RFC 9113 §8.3.1: no userinfo; RFC 9110 §4.2.4. An authority with a space in it is two to somebody.
+    let good = |authority: &[u8]| authority.iter().all(|octet| is_visible(*octet) && *octet != b'@');
+    if !authority.is_none_or(good) {
+        return Err(Violation::MissingPseudo);
     }
     let conflict = found.host_conflict
         || matches!((authority, host), (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host));
@@ -288,6 +293,11 @@ fn check_value(value: &[u8]) -> Result<(), Violation> {
     // Folded without an early exit so that the compiler can do it in wide steps.
     let bad = value.iter().fold(false, |bad, c| bad | matches!(c, 0 | b'\n' | b'\r'));
     if bad || outer(value.first()) || outer(value.last()) { Err(Violation::BadFieldValue) } else { Ok(()) }
+}
+
+/// True for octets that can be part of a URI, and for those beyond ASCII that some clients do not escape.
+fn is_visible(octet: u8) -> bool {
+    !matches!(octet, 0..=0x20 | 0x7f)
 }
 
 fn is_token(text: &[u8]) -> bool {

@@ -12,15 +12,26 @@
     reason = "a test may fail"
 )]
 
+mod after_trailers;
 mod closed_streams;
 mod continuation;
 mod control_frames;
+mod credit;
 mod empty_frames;
+mod empty_names;
+mod half_open;
 mod hpack_bomb;
+mod hpack_input;
+mod lengths;
+mod octets;
 mod priority;
 mod provoked_resets;
+mod pushes;
 mod rapid_reset;
+mod slow_headers;
 mod slow_readers;
+mod stream_ids;
+mod stuck_end;
 mod unknown_frames;
 mod window_updates;
 
