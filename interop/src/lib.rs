@@ -29,3 +29,15 @@ pub const ECHO_TRAILING: &str = "x-grpc-test-echo-trailing-bin";
 pub fn zeros(octets: usize) -> Payload {
     Payload { r#type: PayloadType::Compressable.into(), body: vec![0; octets] }
 }
+
+/// Tells whoever started a server that it accepts connections. A server whose standard output cannot be written to (a full disk, a
+/// closed pipe) serves all the same, and says so where it can.
+pub fn announce(address: core::net::SocketAddr) {
+    use std::io::Write;
+
+    let mut stdout = std::io::stdout();
+    if let Err(error) = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush()) {
+        // With standard error full as well there is nobody left to tell.
+        let _ = writeln!(std::io::stderr(), "listening on {address}; standard output: {error}");
+    }
+}

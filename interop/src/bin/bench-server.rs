@@ -7,7 +7,6 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -223,9 +222,7 @@ async fn serve(server: Server, port: u16, max_streams: Option<u32>) -> Result<In
     let listener = Listener::bind(&Address::Tcp(address))
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    println!("listening on {}", listener.local_addr().unwrap_or(address));
-    // Whoever waits for the line reads it through a pipe.
-    std::io::stdout().flush().map_err(|error| format!("stdout: {error}"))?;
+    clearway_interop::announce(listener.local_addr().unwrap_or(address));
     let router = server.max_concurrent_streams(max_streams).add_service(EchoServer::new(Bench));
     match router.serve_with_listener(listener, std::future::pending()).await {
         Err(error) => Err(error.to_string()),

@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -120,9 +119,7 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
 async fn serve(port: u16, acceptor: Option<TlsAcceptor>) -> std::io::Result<core::convert::Infallible> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address)).await?;
-    println!("listening on {}", listener.local_addr().unwrap_or(address));
-    // Whoever waits for the line reads it through a pipe.
-    std::io::stdout().flush()?;
+    clearway_interop::announce(listener.local_addr().unwrap_or(address));
     let serve = |stream| match acceptor.clone() {
         None => drop(tokio::spawn(drive(stream))),
         Some(acceptor) => drop(tokio::spawn(async move {

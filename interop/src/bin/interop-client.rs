@@ -4,6 +4,7 @@
 //! credentials.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clearway::metadata::{MetadataKey, MetadataMap, MetadataValue};
@@ -65,12 +66,15 @@ async fn run(asked: Work) -> ExitCode {
     };
     let mut code = ExitCode::SUCCESS;
     for case in asked.cases {
-        match suite.run(case).await {
-            Ok(()) => println!("{case}: ok"),
-            Err(problem) => {
-                eprintln!("{case}: {problem}");
-                code = ExitCode::FAILURE;
+        let outcome = match suite.run(case).await {
+            Ok(()) => {
+                writeln!(std::io::stdout(), "{case}: ok").map_err(|error| format!("cannot write: {error}"))
             }
+            Err(problem) => Err(problem.to_string()),
+        };
+        if let Err(problem) = outcome {
+            eprintln!("{case}: {problem}");
+            code = ExitCode::FAILURE;
         }
     }
     code

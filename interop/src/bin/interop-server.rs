@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
@@ -105,9 +104,7 @@ fn resolve(flags: &Flags) -> Result<Work, Problem> {
 async fn serve(port: u16, server: Server) -> Result<Infallible, Box<dyn std::error::Error>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address)).await?;
-    println!("listening on {}", listener.local_addr().unwrap_or(address));
-    // Whoever waits for the line reads it through a pipe.
-    std::io::stdout().flush()?;
+    clearway_interop::announce(listener.local_addr().unwrap_or(address));
     let router = server.add_service(TestServiceServer::new(Interop));
     router.serve_with_listener(listener, std::future::pending()).await?;
     Err("the server has ended".into())
