@@ -53,6 +53,7 @@ const CHECKS: &[Check] = &[
     },
     Check { name: "loom", run: loom },
     Check { name: "deny", run: deny },
+    Check { name: "advisories", run: advisories },
     Check { name: "instructions", run: |workspace| crate::instructions::check(workspace).map(Outcome::from) },
 ];
 
@@ -167,14 +168,30 @@ fn loom(workspace: &Workspace) -> Result<Outcome, String> {
     cargo(workspace, &args, &[("RUSTFLAGS", "--cfg clearway_loom"), ("CARGO_TARGET_DIR", target)])
 }
 
-/// Licences, sources and bans. Advisories are left out: their database is not always within reach, and a new one must not
-/// fail an old commit.
+/// Licences, sources and bans.
 fn deny(workspace: &Workspace) -> Result<Outcome, String> {
-    let Some(program) = workspace.peer("cargo-deny") else {
-        return Ok(Outcome::Skipped("cargo-deny is not installed (cargo xtask peers)".into()));
-    };
+    let Some(program) = workspace.peer("cargo-deny") else { return Ok(no_cargo_deny()) };
     let mut command = std::process::Command::new(program);
     command.current_dir(&workspace.root).args(["check", "bans", "licenses", "sources"]);
     let succeeded = process::show(&mut command)?;
     Ok(if succeeded { Outcome::Passed(String::new()) } else { Outcome::Failed("cargo deny".into()) })
+}
+
+/// Known vulnerabilities of what we depend on, where their database can be had.
+fn advisories(workspace: &Workspace) -> Result<Outcome, String> {
+    let Some(program) = workspace.peer("cargo-deny") else { return Ok(no_cargo_deny()) };
+    let mut command = std::process::Command::new(program);
+    command.current_dir(&workspace.root).args(["check", "advisories"]);
+    let finished = process::run(&mut command, Duration::from_secs(120))?;
+    let unreachable =
+        finished.status.is_none() || finished.stderr.contains("failed to fetch advisory database");
+    Ok(match finished.success() {
+        true => Outcome::Passed(String::new()),
+        false if unreachable => Outcome::Skipped("the advisory database cannot be reached".into()),
+        false => Outcome::Failed(finished.stderr),
+    })
+}
+
+fn no_cargo_deny() -> Outcome {
+    Outcome::Skipped("cargo-deny is not installed (cargo xtask peers)".into())
 }
