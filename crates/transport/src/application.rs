@@ -41,6 +41,10 @@ pub trait Application: Handler + Send + Unpin + 'static {
         let _ = tx;
     }
 
+    /// Nothing happens on the connection, or it had few calls so far and none is open: give back the memory that can be had
+    /// again when there is use for it. Called once until something happens again.
+    fn rest(&mut self) {}
+
     /// The connection is over. Called once; no other method but [`Application::end_turn`] is called after it. Operations
     /// that were never applied are handed over with it; later ones come back to whoever pushes them.
     ///

@@ -149,6 +149,15 @@ impl<Op> OpQueue<Op> {
         })
     }
 
+    /// Gives back the room for operations, if there are none.
+    pub(crate) fn rest(&self) {
+        self.with(|state| {
+            if state.ops.is_empty() {
+                state.ops = Vec::new();
+            }
+        });
+    }
+
     /// The connection is over: what is queued comes back, later pushes fail.
     pub(crate) fn close(&self) -> Vec<Op> {
         self.with(|state| {

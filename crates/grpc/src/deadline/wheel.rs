@@ -67,6 +67,16 @@ impl<T> Default for Deadlines<T> {
 }
 
 impl<T> Deadlines<T> {
+    /// A wheel for deadlines after `now`, which has not to be turned from zero to there.
+    pub(crate) fn beginning(now: Instant) -> Self {
+        Self { tick: now.as_nanos() / TICK, ..Self::default() }
+    }
+
+    /// True if nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Puts in what is due at `at`.
     pub(crate) fn insert(&mut self, at: Instant, what: T) -> Ticket {
         if self.heads.is_empty() {

@@ -121,6 +121,12 @@ impl Calls {
         });
     }
 
+    /// Gives back the room that is not needed.
+    pub(super) fn shrink(&mut self) {
+        self.zombies.shrink_to_fit();
+        self.parked.shrink_to_fit();
+    }
+
     pub(super) fn get(&mut self, stream: StreamKey) -> Option<&mut Call> {
         self.slots.get_mut(stream.slot())?.as_mut().filter(|call| call.stream == stream)
     }

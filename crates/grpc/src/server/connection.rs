@@ -47,7 +47,8 @@ pub(crate) struct ServerConnection {
     pub(super) clock: Clock,
     pub(super) ops: Arc<OpQueue<ServerOp>>,
     pub(super) calls: Calls,
-    pub(super) deadlines: Deadlines<StreamKey>,
+    /// Taken when the first call has one. A call in the table has its own in here.
+    deadlines: Option<Box<Deadlines<StreamKey>>>,
     known: Known,
     /// To be woken when the turn is over.
     pub(super) wakes: Vec<Waker>,
@@ -59,17 +60,17 @@ pub(crate) struct ServerConnection {
 impl ServerConnection {
     pub(super) fn new(
         shared: Arc<Shared>,
-        peer: PeerAddr,
+        peer: Arc<PeerAddr>,
         clock: Clock,
         ops: Arc<OpQueue<ServerOp>>,
     ) -> Self {
         Self {
             shared,
-            peer: Arc::new(peer),
+            peer,
             clock,
             ops,
             calls: Calls::default(),
-            deadlines: Deadlines::default(),
+            deadlines: None,
             known: Known::default(),
             wakes: Vec::new(),
             spawned_in_turn: false,
@@ -93,6 +94,7 @@ impl ServerConnection {
         let limit = route_entry.map_or(0, |route| route.decode_limit);
         let parked = (self.handlers(tx) > self.room()).then_some(Parked::Collecting);
         let takes_stream = route_entry.is_some_and(|route| matches!(route.method, Method::TakesMany(_)));
+        let deadline = due.map(|due| (due, self.deadlines(tx.now()).insert(due, stream)));
         self.calls.insert(Call {
             stream,
             intake: Intake::One { route, metadata, message: None },
@@ -103,7 +105,7 @@ impl ServerConnection {
             parked,
             task: None,
             gate: None,
-            deadline: due.map(|due| (due, self.deadlines.insert(due, stream))),
+            deadline,
         });
         if takes_stream {
             self.open_stream_of_requests(tx, stream, route);
@@ -111,6 +113,10 @@ impl ServerConnection {
         if end_stream {
             self.request_ended(tx, stream);
         }
+    }
+
+    fn deadlines(&mut self, now: Instant) -> &mut Deadlines<StreamKey> {
+        self.deadlines.get_or_insert_with(|| Box::new(Deadlines::beginning(now)))
     }
 
     /// How many handlers may run at once.
@@ -142,8 +148,8 @@ impl ServerConnection {
     /// Takes a call out of the table.
     pub(super) fn forget(&mut self, stream: StreamKey) -> Option<Call> {
         let call = self.calls.remove(stream)?;
-        if let Some((_, ticket)) = call.deadline {
-            self.deadlines.cancel(ticket);
+        if let (Some((_, ticket)), Some(deadlines)) = (call.deadline, &mut self.deadlines) {
+            deadlines.cancel(ticket);
         }
         if let Some(gate) = &call.gate {
             self.wakes.extend(gate.close());
@@ -153,8 +159,10 @@ impl ServerConnection {
 
     /// Takes a call out of the table whose handler never became a task.
     pub(super) fn forget_inline(&mut self, stream: StreamKey) {
-        if let Some((_, ticket)) = self.calls.get(stream).and_then(|call| call.deadline) {
-            self.deadlines.cancel(ticket);
+        if let Some(deadlines) = &mut self.deadlines
+            && let Some((_, ticket)) = self.calls.get(stream).and_then(|call| call.deadline)
+        {
+            deadlines.cancel(ticket);
         }
         self.calls.vacate(stream);
     }
@@ -315,11 +323,11 @@ impl Application for ServerConnection {
     }
 
     fn next_timer(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.as_ref()?.next()
     }
 
     fn on_timer(&mut self, tx: &mut Tx) {
-        while let Some(stream) = self.deadlines.expire(tx.now()) {
+        while let Some(stream) = self.deadlines.as_mut().and_then(|deadlines| deadlines.expire(tx.now())) {
             self.fail(
                 tx,
                 stream,
@@ -327,6 +335,13 @@ impl Application for ServerConnection {
             );
         }
         self.resume(tx);
+    }
+
+    fn rest(&mut self) {
+        self.known.rest();
+        self.deadlines.take_if(|deadlines| deadlines.is_empty());
+        self.calls.shrink();
+        self.wakes.shrink_to_fit();
     }
 
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ServerOp>) {

@@ -16,9 +16,12 @@ const PATHS: usize = 4;
 /// Longer ones are looked up every time.
 const PATH_OCTETS: usize = 256;
 
-/// What one connection remembers.
+/// What one connection remembers; nothing before its first request, and at rest.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct Known(Option<Box<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
     /// By their numbers; zero is none.
     sections: [(u64, Option<Admitted>); SECTIONS],
     paths: [(Box<[u8]>, Option<RouteId>); PATHS],
@@ -30,7 +33,7 @@ impl Known {
     /// What was said of the section with this number.
     #[inline]
     pub(super) fn find(&self, section: u64) -> Option<Admitted> {
-        let [first, second] = &self.sections;
+        let [first, second] = &self.0.as_ref()?.sections;
         let found = if first.0 == section { first } else { second };
         if found.0 == section { found.1.clone() } else { None }
     }
@@ -40,15 +43,16 @@ impl Known {
         if section == 0 {
             return;
         }
-        let [first, second] = &mut self.sections;
-        let place = if self.next_section { second } else { first };
+        let memory = self.0.get_or_insert_default();
+        let [first, second] = &mut memory.sections;
+        let place = if memory.next_section { second } else { first };
         *place = (section, Some(admitted.clone()));
-        self.next_section = !self.next_section;
+        memory.next_section = !memory.next_section;
     }
 
     /// The route of a path.
     pub(super) fn route(&mut self, routes: &Routes, path: &[u8]) -> RouteId {
-        for (known, route) in &self.paths {
+        for (known, route) in self.0.iter().flat_map(|memory| &memory.paths) {
             if let Some(route) = route
                 && **known == *path
             {
@@ -56,14 +60,19 @@ impl Known {
             }
         }
         let route = routes.find(path);
-        if route != RouteId::NONE
-            && path.len() <= PATH_OCTETS
-            && let Some(place) = self.paths.get_mut(usize::from(self.next_path) % PATHS)
-        {
-            *place = (path.into(), Some(route));
-            self.next_path = self.next_path.wrapping_add(1);
+        if route != RouteId::NONE && path.len() <= PATH_OCTETS {
+            let memory = self.0.get_or_insert_default();
+            if let Some(place) = memory.paths.get_mut(usize::from(memory.next_path) % PATHS) {
+                *place = (path.into(), Some(route));
+                memory.next_path = memory.next_path.wrapping_add(1);
+            }
         }
         route
+    }
+
+    /// Forgets everything.
+    pub(super) fn rest(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -94,7 +103,7 @@ mod tests {
             }
             assert_eq!(known.route(&routes, b"/a.B/None"), RouteId::NONE);
         }
-        assert!(known.paths.iter().all(|(path, _)| path.starts_with(b"/a.B/M")));
+        assert!(known.0.unwrap().paths.iter().all(|(path, _)| path.starts_with(b"/a.B/M")));
     }
 
     #[test]

@@ -350,19 +350,20 @@ pub(super) struct Connections {
 /// What every connection is made of.
 struct Serving {
     server: Server,
+    http2: Arc<Config>,
     shared: Arc<Shared>,
 }
 
 impl Serving {
     fn drive(&self, stream: Stream, ops: Arc<OpQueue<ServerOp>>) -> Driver<Stream, ServerConnection> {
         self.shared.counters.began();
-        let peer = stream.peer();
+        let peer = Arc::new(stream.peer());
         let clock = Clock::start();
-        let mut connection = Connection::server(config_for_messages(&self.server.http2), clock.now());
+        let mut connection = Connection::server(Arc::clone(&self.http2), clock.now());
         if let Some(make) = &self.server.observe {
             connection.observe(make(&peer));
         }
-        let app = ServerConnection::new(Arc::clone(&self.shared), peer.clone(), clock, Arc::clone(&ops));
+        let app = ServerConnection::new(Arc::clone(&self.shared), Arc::clone(&peer), clock, Arc::clone(&ops));
         Driver::new(stream, peer, connection, app, ops, clock, self.server.driver.clone())
     }
 
@@ -394,7 +395,8 @@ impl Connections {
             counters: Arc::clone(&server.counters),
             max_concurrent_streams: server.http2.max_concurrent_streams,
         });
-        let serving = Arc::new(Serving { server, shared });
+        let http2 = Arc::new(config_for_messages(&server.http2));
+        let serving = Arc::new(Serving { server, http2, shared });
         Self { serving, tasks: JoinSet::new(), queues: Vec::new(), sweep_at: 64 }
     }
 

@@ -1,11 +1,13 @@
 //! The one task that owns a connection: a future that reads, parses, applies operations, and writes in batches.
 //!
-//! [`turn`] is what one poll of a running connection does, [`wind_down`] what is done once it is over.
+//! [`turn`] is what one poll of a running connection does, [`rest`] what it gives back when there is nothing to do,
+//! [`wind_down`] what is done once it is over.
 //!
 //! Invariant: when `poll` returns `Pending`, the task is registered for whatever it waits for: the queue's next push or
 //! request, readability (unless the peer must be made to wait), writability (if output is left), and its one timer; or
 //! it has woken itself.
 
+mod rest;
 mod turn;
 mod wind_down;
 
@@ -24,6 +26,7 @@ use crate::application::Application;
 use crate::cause::{CloseReason, Closed};
 use crate::clock::Clock;
 use crate::op_queue::OpQueue;
+use rest::Rest;
 use wind_down::Stage;
 
 /// What a driver can be told.
@@ -76,7 +79,7 @@ pub struct Driver<Io, A: Application> {
     batch: Vec<A::Op>,
     clock: Clock,
     config: DriverConfig,
-    peer: PeerAddr,
+    peer: Arc<PeerAddr>,
     stage: Stage,
     closed: Option<Box<Closed>>,
     /// The flush was put off: the next turn writes, whatever it finds.
@@ -89,6 +92,7 @@ pub struct Driver<Io, A: Application> {
     unflushed: bool,
     /// Since when output has waited for the socket without progress.
     write_blocked_since: Option<Instant>,
+    rest: Rest,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -101,7 +105,7 @@ where
     /// connection is to have from the start (an observer, a client's first requests) is set on it before.
     pub fn new(
         io: Io,
-        peer: PeerAddr,
+        peer: impl Into<Arc<PeerAddr>>,
         connection: Connection,
         app: A,
         ops: Arc<OpQueue<A::Op>>,
@@ -116,7 +120,7 @@ where
             batch: Vec::new(),
             clock,
             config,
-            peer,
+            peer: peer.into(),
             stage: Stage::Running,
             closed: None,
             deferred: false,
@@ -124,6 +128,7 @@ where
             held_back: false,
             unflushed: false,
             write_blocked_since: None,
+            rest: Rest::new(),
             sleep: None,
         }
     }
@@ -174,6 +179,7 @@ where
             // What happened is told in one go, with the answers on their way.
             this.app.end_turn();
             if matches!(this.stage, Stage::Running) {
+                this.rest_early();
                 let timer = this.next_timer();
                 let expired = this.arm(cx, timer);
                 if more || expired || !this.ops.park(cx.waker()) {
@@ -194,7 +200,7 @@ impl<Io, A: Application> Driver<Io, A> {
     /// What there is to say of the connection's end.
     fn closed_by(&self, reason: CloseReason, now: Instant) -> Closed {
         Closed {
-            peer: self.peer.clone(),
+            peer: PeerAddr::clone(&self.peer),
             age: now - Instant::ZERO,
             reason,
             streams_open: self.connection.stream_count(),

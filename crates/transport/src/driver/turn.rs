@@ -84,6 +84,9 @@ where
     fn apply_ops(&mut self, cx: &Context<'_>, now: Instant) -> Result<bool, CloseReason> {
         let asked = self.ops.take(&mut self.batch, cx.waker());
         let any = !self.batch.is_empty();
+        if any {
+            self.rest.disturb(now);
+        }
         for op in self.batch.drain(..) {
             self.app.apply(self.connection.tx(now), op);
         }
@@ -154,6 +157,7 @@ where
 
     fn receive(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
         let now = self.clock.now();
+        self.rest.disturb(now);
         let taken = self.connection.recv(now, bytes, &mut self.app).map_err(CloseReason::Protocol)?;
         if let Some(rest) = bytes.get(taken..)
             && !rest.is_empty()
@@ -165,10 +169,12 @@ where
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
         let stalled = self.write_blocked_since.map(|since| since + self.config.write_timeout);
-        [self.connection.next_timer(), self.app.next_timer(), stalled].into_iter().flatten().min()
+        let rest = Some(self.rest.timer());
+        [self.connection.next_timer(), self.app.next_timer(), stalled, rest].into_iter().flatten().min()
     }
 
     fn run_timers(&mut self, now: Instant) -> Result<(), CloseReason> {
+        self.rest_when_quiet(now);
         if self.write_blocked_since.is_some_and(|since| since + self.config.write_timeout <= now) {
             return Err(CloseReason::WriteStalled(self.config.write_timeout));
         }
