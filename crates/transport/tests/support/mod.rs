@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clearway_http2::connection::PREFACE;
@@ -47,6 +48,8 @@ pub(crate) struct App {
     pub(crate) reply: Reply,
     pub(crate) must_flush_now: bool,
     pub(crate) turns: usize,
+    /// How often it was told to rest.
+    pub(crate) rests: Arc<AtomicUsize>,
     closed: bool,
     events: UnboundedSender<Event>,
 }
@@ -54,7 +57,7 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(reply: Reply) -> (Self, UnboundedReceiver<Event>) {
         let (events, seen) = unbounded_channel();
-        (Self { reply, must_flush_now: false, turns: 0, closed: false, events }, seen)
+        (Self { reply, must_flush_now: false, turns: 0, rests: Arc::default(), closed: false, events }, seen)
     }
 
     pub(crate) fn report(&self, event: Event) {
@@ -130,6 +133,11 @@ impl Application for App {
 
     fn end_turn(&mut self) {
         self.turns += 1;
+    }
+
+    fn rest(&mut self) {
+        self.called("rest");
+        self.rests.fetch_add(1, Ordering::Relaxed);
     }
 
     fn must_flush_now(&self) -> bool {
