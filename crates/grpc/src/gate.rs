@@ -1,16 +1,14 @@
 //! How a writer is slowed down: it may have so much on the way to the connection's task, and none while its stream's
 //! backlog is above the engine's mark.
 //!
+//! How much may be on the way is the engine's word ([`Tx::writer_mark`](clearway_http2::Tx::writer_mark)), renewed whenever
+//! the connection took something: much for the only download, little for each of a thousand.
+//!
 //! Invariant: `in_flight` counts octets pushed to the connection's queue and not applied yet. So what one stream holds
-//! unsent is at most [`MARK`] in the queue, the engine's backlog mark, and one message.
+//! unsent is at most `mark` in the queue, the engine's backlog mark, and one batch or message.
 
 use core::task::{Context, Poll, Waker};
-use std::sync::PoisonError;
-
-use crate::sync::Mutex;
-
-/// A writer with this much in the queue waits.
-const MARK: usize = 64 * 1024;
+use std::sync::{Mutex, PoisonError};
 
 /// The stream is over: nothing can be sent any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,9 +17,17 @@ pub(crate) struct GateClosed;
 #[derive(Debug, Default)]
 struct State {
     in_flight: usize,
+    /// A writer with this much in flight waits; one with nothing in flight does not.
+    mark: usize,
     backlogged: bool,
     closed: bool,
     waker: Option<Waker>,
+}
+
+impl State {
+    const fn is_open(&self) -> bool {
+        (self.in_flight == 0 || self.in_flight < self.mark) && !self.backlogged
+    }
 }
 
 /// Between one writer and the connection's task.
@@ -31,6 +37,11 @@ pub(crate) struct SendGate {
 }
 
 impl SendGate {
+    /// A gate that is open; see [`SendGate::applied`] for the mark.
+    pub(crate) fn open(mark: usize) -> Self {
+        Self { state: Mutex::new(State { mark, ..State::default() }) }
+    }
+
     /// A gate that is shut until [`SendGate::writable`]: the call has no stream yet.
     pub(crate) fn shut() -> Self {
         Self { state: Mutex::new(State { backlogged: true, ..State::default() }) }
@@ -46,7 +57,7 @@ impl SendGate {
             if state.closed {
                 return Poll::Ready(Err(GateClosed));
             }
-            if state.in_flight < MARK && !state.backlogged {
+            if state.is_open() {
                 return Poll::Ready(Ok(()));
             }
             match &mut state.waker {
@@ -76,19 +87,20 @@ impl SendGate {
         self.with(|state| state.in_flight = state.in_flight.saturating_add(octets));
     }
 
-    /// The connection took so many octets; `backlogged` says whether its stream holds too much now.
-    pub(crate) fn applied(&self, octets: usize, backlogged: bool) -> Option<Waker> {
+    /// The connection took so many octets; `backlogged` says whether its stream holds too much now, and `mark` how many
+    /// octets may be on their way from now on.
+    pub(crate) fn applied(&self, octets: usize, backlogged: bool, mark: usize) -> Option<Waker> {
         self.with(|state| {
             state.in_flight = state.in_flight.saturating_sub(octets);
-            state.backlogged = backlogged;
-            if backlogged || state.in_flight >= MARK { None } else { state.waker.take() }
+            (state.backlogged, state.mark) = (backlogged, mark);
+            if state.is_open() { state.waker.take() } else { None }
         })
     }
 
     /// The stream's backlog has drained.
-    pub(crate) fn writable(&self) -> Option<Waker> {
+    pub(crate) fn writable(&self, mark: usize) -> Option<Waker> {
         self.with(|state| {
-            state.backlogged = false;
+            (state.backlogged, state.mark) = (false, mark);
             state.waker.take()
         })
     }
@@ -106,20 +118,38 @@ impl SendGate {
 mod tests {
     use super::*;
 
+    const MARK: usize = 1000;
+
     #[test]
     fn a_writer_waits_for_the_queue_and_for_the_backlog() {
-        let gate = SendGate::default();
+        let gate = SendGate::open(MARK);
         let cx = Context::from_waker(Waker::noop());
         assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(())));
-        gate.pushed(MARK);
+        gate.pushed(MARK - 1);
+        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(())));
+        gate.pushed(1);
         assert!(gate.poll_open(&cx).is_pending());
-        assert!(gate.applied(MARK, true).is_none());
+        assert!(gate.applied(MARK, true, MARK).is_none());
         assert!(gate.poll_open(&cx).is_pending());
-        assert!(gate.writable().is_some());
+        assert!(gate.writable(MARK).is_some());
         assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(())));
         assert!(gate.poll_closed(&cx).is_pending());
         assert!(gate.close().is_some());
         assert_eq!(gate.poll_open(&cx), Poll::Ready(Err(GateClosed)));
         assert!(gate.poll_closed(&cx).is_ready());
+    }
+
+    #[test]
+    fn a_new_mark_counts_at_once_and_nothing_in_flight_is_always_room() {
+        let gate = SendGate::open(MARK);
+        let cx = Context::from_waker(Waker::noop());
+        gate.pushed(MARK);
+        gate.pushed(MARK);
+        assert!(gate.poll_open(&cx).is_pending());
+        assert!(gate.applied(MARK, false, MARK / 2).is_none(), "more is in flight than the new mark");
+        assert!(gate.applied(MARK, false, 0).is_some(), "nothing is in flight");
+        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(())));
+        gate.pushed(1);
+        assert!(gate.poll_open(&cx).is_pending());
     }
 }

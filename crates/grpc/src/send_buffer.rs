@@ -12,6 +12,8 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
+/// Messages that are ready together go to the connection in one buffer, up to so many octets.
+pub(crate) const BATCH: usize = 16 * 1024;
 /// Buffers below this are left to the allocator, which is good at them.
 const KEEP_FROM: usize = 16 * 1024;
 /// What one worker keeps in unused buffers, in octets. A single message above it is not kept either.
@@ -59,15 +61,23 @@ thread_local! {
     static KEPT: RefCell<Kept> = const { RefCell::new(Kept::new()) };
 }
 
-/// Makes room in `buffer` for so many octets more. One without any room gets a kept buffer.
+/// Makes room in `buffer` for a message of so many octets. Beyond small sizes a kept buffer is taken for it.
 pub(crate) fn reserve(buffer: &mut Vec<u8>, octets: usize) {
-    if buffer.capacity() == 0
-        && octets >= KEEP_FROM
-        && let Ok(Some(kept)) = KEPT.try_with(|kept| kept.try_borrow_mut().ok()?.take(octets))
-    {
+    let needed = buffer.len().saturating_add(octets);
+    if needed <= buffer.capacity() {
+        return;
+    }
+    // A batch of small messages grows by doubling, and then to what it can become at most, not to twice that: buffers may
+    // wait long for a peer's credit.
+    let most = if buffer.is_empty() || needed <= BATCH / 2 { needed } else { BATCH.saturating_add(octets) };
+    let room = needed.max(most);
+    if room < KEEP_FROM {
+        buffer.reserve(octets);
+    } else if let Ok(Some(mut kept)) = KEPT.try_with(|kept| kept.try_borrow_mut().ok()?.take(room)) {
+        kept.extend_from_slice(buffer);
         *buffer = kept;
     } else {
-        buffer.reserve(octets);
+        buffer.reserve_exact(room.saturating_sub(buffer.len()));
     }
 }
 
@@ -145,5 +155,23 @@ mod tests {
         assert!(octets <= KEPT_OCTETS && octets > KEPT_OCTETS - 120_000, "{octets}");
         KEPT.with_borrow(|kept| assert!(kept.buffers.iter().all(|each| each.capacity() > 90_000)));
         assert!(buffers >= 4, "{buffers}");
+    }
+
+    #[test]
+    fn a_batch_of_small_messages_takes_little_more_than_its_octets() {
+        for message in [5, 100, 1005, 5000, 9000] {
+            for _ in 0..2 {
+                let mut buffer = Vec::new();
+                while buffer.len() < BATCH {
+                    reserve(&mut buffer, message);
+                    buffer.resize(buffer.len() + message, 7);
+                    assert!(buffer.capacity() <= (2 * buffer.len()).max(BATCH + message), "{message}");
+                }
+                assert!(buffer.capacity() <= 2 * (BATCH + message), "{message}");
+                drop(seal(buffer));
+            }
+            assert_eq!(kept().0, 1, "the second batch went into the buffer of the first");
+            KEPT.take();
+        }
     }
 }

@@ -21,8 +21,12 @@ pub mod defaults {
     pub const MAX_CONCURRENT_STREAMS: u32 = 1000;
     /// What a connection may hold of bytes nobody has consumed yet.
     pub const RECEIVE_BUDGET: usize = 16 * 1024 * 1024;
-    /// Above this much unsent output no stream data is added.
-    pub const OUTPUT_MARK: usize = 256 * 1024;
+    /// 12 MiB: what all streams of a connection may have waiting together. With what is on its way to the connection, and the
+    /// one batch or message that each stream may have whatever the others hold, some 16 MiB.
+    pub const SEND_BACKLOG: usize = 12 * 1024 * 1024;
+    /// Above this much unsent output no stream data is added. 256 KiB of messages, and the headers of their frames: what one
+    /// write carries stays in a processor's cache.
+    pub const OUTPUT_MARK: usize = 272 * 1024;
     /// The same while several streams compete, so that scheduling stays late.
     pub const OUTPUT_MARK_SHARED: usize = 64 * 1024;
     /// For the preface, for one header block, for SETTINGS ACK, and between the two steps of a graceful GOAWAY.
@@ -77,6 +81,11 @@ pub struct Config {
     /// How many octets received and not yet consumed the connection may hold. Kept by stream windows alone:
     /// connection credit is never withheld. Default: [`defaults::RECEIVE_BUDGET`].
     pub receive_budget_octets: usize,
+    /// How many octets may wait for the peer's credit or their turn on all streams of the connection together, as far as
+    /// writers heed [`Tx::is_backlogged`](crate::Tx::is_backlogged) and [`Tx::writer_mark`](crate::Tx::writer_mark): the more
+    /// of it is taken, the less a stream is allowed before its writer must pause. A stream with nothing waiting may always
+    /// take in one more write. Default: [`defaults::SEND_BACKLOG`]; with 0 every writer waits until its last write is out.
+    pub send_backlog_octets: usize,
     /// How long the peer has for its preface, for a whole header block, for acknowledging SETTINGS, and for answering
     /// the PING of a graceful shutdown. Default: [`defaults::PEER_TIMEOUT`].
     pub peer_timeout: Duration,
@@ -96,6 +105,7 @@ impl Default for Config {
             encoder_table_octets: defaults::HEADER_TABLE,
             max_concurrent_streams: defaults::MAX_CONCURRENT_STREAMS,
             receive_budget_octets: defaults::RECEIVE_BUDGET,
+            send_backlog_octets: defaults::SEND_BACKLOG,
             peer_timeout: defaults::PEER_TIMEOUT,
             limits: Limits::default(),
         }

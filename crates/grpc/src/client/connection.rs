@@ -254,7 +254,7 @@ impl ClientConnection {
             }
             Outgoing::Stream(upload) => {
                 upload.opened(stream, Arc::clone(&self.ops));
-                self.wakers.extend(upload.gate().writable());
+                self.wakers.extend(upload.gate().writable(tx.writer_mark()));
             }
         }
         let call = Call {
@@ -280,8 +280,8 @@ impl ClientConnection {
         let (upload, octets) = (Arc::clone(upload), payload.len());
         // A stream that is gone takes its call with it; then there is nobody to tell here.
         let _ = tx.send_data(stream, payload, end);
-        let backlogged = tx.is_backlogged(stream);
-        self.wakers.extend(upload.gate().applied(octets, backlogged));
+        let (backlogged, mark) = (tx.is_backlogged(stream), tx.writer_mark());
+        self.wakers.extend(upload.gate().applied(octets, backlogged, mark));
     }
 
     /// The reader waits: the rest of the message in assembly is asked for.

@@ -99,10 +99,10 @@ impl Handler for ClientConnection {
         SlotFate::Free
     }
 
-    fn on_writable(&mut self, _: &mut Tx, stream: StreamKey) {
+    fn on_writable(&mut self, tx: &mut Tx, stream: StreamKey) {
         let Some(call) = self.call(stream) else { return };
         if let Outgoing::Stream(upload) = &call.start.outgoing {
-            let waker = upload.gate().writable();
+            let waker = upload.gate().writable(tx.writer_mark());
             self.wakers.extend(waker);
         }
     }

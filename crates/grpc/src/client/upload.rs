@@ -1,7 +1,7 @@
 //! The request stream of a call: a task of its own takes messages from it, encodes them and hands them to the connection, as
 //! fast as the connection lets it.
 //!
-//! Messages that are ready together go in one operation, up to [`BATCH`]. The task ends when the stream of messages does,
+//! Messages that are ready together go in one operation, up to [`send_buffer::BATCH`]. The task ends when the stream of messages does,
 //! or when the call is over.
 
 use core::future::poll_fn;
@@ -17,9 +17,6 @@ use crate::codec::Encoder;
 use crate::framing;
 use crate::gate::SendGate;
 use crate::{Code, Status, send_buffer};
-
-/// Octets of messages that go in one operation.
-const BATCH: usize = 16 * 1024;
 
 /// Between the task that sends a request and the connection's task.
 pub(crate) struct Upload {
@@ -128,7 +125,7 @@ where
         return Poll::Ready(Turn::Over);
     }
     let mut octets = Vec::new();
-    while octets.len() < BATCH {
+    while octets.len() < send_buffer::BATCH {
         match messages.as_mut().poll_next(cx) {
             Poll::Ready(Some(message)) => {
                 send_buffer::reserve(&mut octets, framing::expected(encoder, &message));

@@ -259,9 +259,9 @@ impl Handler for ServerConnection {
         respond::refuse(tx, stream, &refusal);
     }
 
-    fn on_writable(&mut self, _: &mut Tx, stream: StreamKey) {
+    fn on_writable(&mut self, tx: &mut Tx, stream: StreamKey) {
         if let Some(gate) = self.calls.get(stream).and_then(|call| call.gate.as_ref()) {
-            self.wakes.extend(gate.writable());
+            self.wakes.extend(gate.writable(tx.writer_mark()));
         }
     }
 }
@@ -287,8 +287,8 @@ impl Application for ServerConnection {
                 };
                 let octets = payload.len();
                 let _ = tx.send_data(stream, payload, false);
-                let backlogged = tx.is_backlogged(stream);
-                let waker = call.gate.as_ref().and_then(|gate| gate.applied(octets, backlogged));
+                let (backlogged, mark) = (tx.is_backlogged(stream), tx.writer_mark());
+                let waker = call.gate.as_ref().and_then(|gate| gate.applied(octets, backlogged, mark));
                 self.wakes.extend(waker);
             }
             ServerOp::Done { stream, outcome } => {

@@ -168,7 +168,7 @@ impl ServerConnection {
         head: Request<()>,
         input: Input<'_>,
     ) {
-        let gate = Arc::new(SendGate::default());
+        let gate = Arc::new(SendGate::open(tx.writer_mark()));
         let sink = Sink { stream, ops: Arc::clone(&self.ops), gate: Arc::clone(&gate) };
         match contain(|| method.start(head, input, sink)).and_then(|started| started) {
             Ok(running) => {

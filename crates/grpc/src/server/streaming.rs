@@ -20,9 +20,6 @@ use crate::metadata::MetadataMap;
 use crate::streaming::nothing_decoded;
 use crate::{Code, Request, Response, Status, Streaming, framing, send_buffer};
 
-/// Ready messages share one operation up to this many octets.
-const BATCH: usize = 16 * 1024;
-
 /// The messages of a request.
 pub(super) enum Input<'a> {
     /// Exactly one.
@@ -107,7 +104,7 @@ where
     }
 }
 
-/// Encodes what is ready, up to [`BATCH`]. The end is there when the stream is over.
+/// Encodes what is ready, up to [`send_buffer::BATCH`]. The end is there when the stream is over.
 fn fill<E, S>(
     cx: &mut Context<'_>,
     mut stream: Pin<&mut S>,
@@ -119,7 +116,7 @@ where
     E: Encoder<Error = Status>,
     S: Stream<Item = Result<E::Item, Status>>,
 {
-    while batch.len() < BATCH {
+    while batch.len() < send_buffer::BATCH {
         match stream.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(item))) => {
                 send_buffer::reserve(batch, framing::expected(encoder, &item));

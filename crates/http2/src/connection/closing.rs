@@ -113,7 +113,7 @@ impl Tx {
 
     fn leave(&mut self, key: StreamKey, leaving: Leaving, why: ClosedBy, reset: Option<Reset>) {
         let now = self.now;
-        let Leaving { id, share, in_flight, scheduled } = leaving;
+        let Leaving { id, share, in_flight, waiting, scheduled } = leaving;
         self.streams.remember(id, why);
         self.budget.finished(key, now);
         match (why, in_flight) {
@@ -121,6 +121,7 @@ impl Tx {
             (ClosedBy::OurReset, Some(octets)) => self.counters.expect_late(octets),
             _ => {}
         }
+        self.waiting = self.waiting.saturating_sub(waiting);
         if scheduled {
             self.ready.retain(|ready| *ready != key);
         }
@@ -141,6 +142,8 @@ struct Leaving {
     share: Share,
     /// The credit its peer has, unless it has said everything.
     in_flight: Option<u32>,
+    /// Octets in its backlog.
+    waiting: usize,
     /// It is in the ready queue.
     scheduled: bool,
 }
@@ -152,6 +155,7 @@ impl Leaving {
             id: stream.id,
             share: stream.share(),
             in_flight: (stream.recv != Half::Ended).then(|| stream.recv_window.open()),
+            waiting: stream.backlog_octets(),
             scheduled: stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled),
         }
     }

@@ -290,6 +290,8 @@ impl Connection {
                 (spoken_for + share.spoken_for as usize, held + share.held as usize)
             });
             assert_eq!(self.tx.budget.sums(), shares, "the receive budget is the sum of the streams' shares");
+            let waiting: usize = self.tx.streams.iter().map(|(_, stream)| stream.backlog_octets()).sum();
+            assert_eq!(self.tx.waiting, waiting, "what waits is the sum of the backlogs");
             self.check_credit();
         }
     }

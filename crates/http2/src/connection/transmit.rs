@@ -12,9 +12,6 @@ use crate::hpack::HeaderField;
 use crate::observe::{BlockedOn, Direction, Trace};
 use crate::stream::{Piece, StreamKey};
 
-/// A paused writer goes on when its stream's backlog has shrunk to this.
-const RESUME_MARK: usize = 32 * 1024;
-
 /// What a stream did with its turn.
 enum Turn {
     /// It has more, and its quantum is used up.
@@ -101,6 +98,8 @@ impl Tx {
         let max_frame = self.peer.max_frame_size as usize;
         let quantum = if alone { max_frame.max(QUANTUM) } else { QUANTUM };
         let connection = self.send_window.available() as usize;
+        // A paused writer goes on when its stream's backlog has shrunk to half of what is allowed.
+        let resume_at = self.backlog_mark() / 2;
         let now = self.now;
         let Some(stream) = self.streams.live_mut(key) else { return Turn::Done };
         let id = stream.id;
@@ -111,6 +110,7 @@ impl Tx {
         }
         if window == 0 {
             backlog.scheduled = false;
+            backlog.settle();
             stream.blocked(BlockedOn::StreamWindow, now);
             self.watch_for_stalls();
             return Turn::Done;
@@ -129,7 +129,7 @@ impl Tx {
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
         backlog.deficit = backlog.deficit.saturating_sub(length);
         let spent = backlog.deficit == 0;
-        if backlog.writer_waits && backlog.octets() <= RESUME_MARK {
+        if backlog.writer_waits && backlog.octets() <= resume_at {
             backlog.writer_waits = false;
             self.notices.writable.push(key);
         }
@@ -139,6 +139,7 @@ impl Tx {
         backlog.scheduled = !empty;
         let _ = stream.send_window.take(length);
         let _ = self.send_window.take(length);
+        self.waiting = self.waiting.saturating_sub(length as usize);
         if empty {
             stream.blocked(BlockedOn::Application, now);
         }

@@ -28,8 +28,15 @@ use crate::window_tuning::RoundTrip;
 
 /// A message up to this size on a stream without backlog is written at submit time; also the quantum of the scheduler.
 pub(crate) const QUANTUM: usize = 16 * 1024;
-/// A stream with more than this waiting is backlogged: its writer should pause.
+/// A stream with more than this waiting is backlogged in any case: its writer should pause.
 const BACKLOG_MARK: usize = 64 * 1024;
+/// A stream may have waiting at most this part of what is left of [`Config::send_backlog_octets`]. So the more is taken the
+/// less each may take of the rest, and the sum stays below the limit however many streams there are.
+const PART_OF_ROOM: usize = 16;
+/// What one writer may have on its way to the connection: what one write to the socket carries.
+const WRITER_MARK: usize = 256 * 1024;
+/// The same for the writers of all open streams together.
+const WRITERS_MARK: usize = 2 * 1024 * 1024;
 
 /// What must still be told to the handler, once it is at hand.
 #[derive(Debug, Default)]
@@ -51,6 +58,8 @@ pub struct Tx {
     pub(crate) round_trip: RoundTrip,
     pub(crate) peer: PeerSettings,
     pub(crate) ready: VecDeque<StreamKey>,
+    /// Octets in the backlogs of all streams.
+    pub(crate) waiting: usize,
     pub(crate) budget: ReceiveBudget,
     pub(crate) shutdown: Shutdown,
     /// Our SETTINGS are in the output, or past it.
@@ -87,6 +96,7 @@ impl Tx {
             round_trip: RoundTrip::new(),
             peer: PeerSettings::initial(),
             ready: VecDeque::new(),
+            waiting: 0,
             budget: ReceiveBudget::new(config.receive_budget_octets),
             shutdown: Shutdown::new(),
             announced: false,
@@ -485,13 +495,34 @@ impl Tx {
 
     /// True if so much waits on the stream that its writer should pause; then [`Handler::on_writable`] follows.
     ///
+    /// How much that is depends on what all streams have waiting ([`Config::send_backlog_octets`]); at most it is 64 KiB.
+    ///
     /// [`Handler::on_writable`]: crate::Handler::on_writable
     pub fn is_backlogged(&mut self, stream: StreamKey) -> bool {
+        let mark = self.backlog_mark();
         let Some(backlog) = self.streams.live_mut(stream).and_then(|entry| entry.backlog.as_mut()) else {
             return false;
         };
-        backlog.writer_waits = backlog.octets() > BACKLOG_MARK;
+        backlog.writer_waits = backlog.octets() > mark;
         backlog.writer_waits
+    }
+
+    /// A stream with more than this waiting is backlogged.
+    #[inline]
+    pub(crate) fn backlog_mark(&self) -> usize {
+        BACKLOG_MARK.min(self.part_of_room())
+    }
+
+    fn part_of_room(&self) -> usize {
+        self.config.send_backlog_octets.saturating_sub(self.waiting) / PART_OF_ROOM
+    }
+
+    /// How many octets the writer of one stream may have under way that were not submitted here yet, when writers are tasks
+    /// of their own: at most 256 KiB, less while many streams are open or much waits. It may change with every operation.
+    #[must_use]
+    pub fn writer_mark(&self) -> usize {
+        let each = WRITERS_MARK / self.stream_count().max(1);
+        WRITER_MARK.min(each).min(self.part_of_room())
     }
 
     /// Octets that wait on the stream for credit or for their turn.
@@ -592,7 +623,9 @@ impl Tx {
 
     fn push_piece(&mut self, stream: StreamKey, piece: Piece) {
         if let Some(entry) = self.streams.live_mut(stream) {
+            let octets = piece.octets();
             entry.backlog.get_or_insert_default().push(piece);
+            self.waiting = self.waiting.saturating_add(octets);
             self.schedule(stream);
         }
     }

@@ -35,6 +35,17 @@ pub(crate) enum Piece {
     Trailers(Vec<StoredField>),
 }
 
+impl Piece {
+    /// Octets of data.
+    pub(crate) fn octets(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Gathered(octets) => octets.len(),
+            Self::End | Self::Trailers(_) => 0,
+        }
+    }
+}
+
 /// What waits on one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
@@ -50,11 +61,12 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     pub(crate) fn push(&mut self, piece: Piece) {
-        if let Piece::Data(data) = &piece {
-            self.octets = self.octets.saturating_add(data.len());
-            if data.len() < SMALL && self.gather(data) {
-                return;
-            }
+        self.octets = self.octets.saturating_add(piece.octets());
+        if let Piece::Data(data) = &piece
+            && data.len() < SMALL
+            && self.gather(data)
+        {
+            return;
         }
         self.pieces.push_back(piece);
     }
@@ -112,6 +124,16 @@ impl Backlog {
         Some((data, ends))
     }
 
+    /// The stream waits for credit, perhaps for long: a little rest of a large piece is copied, so that it does not hold the
+    /// whole.
+    pub(crate) fn settle(&mut self) {
+        if let Some(Piece::Data(front)) = self.pieces.front_mut()
+            && front.len() <= GATHERED
+        {
+            *front = Bytes::copy_from_slice(front);
+        }
+    }
+
     /// Takes the end of the stream, once all data is gone.
     pub(crate) fn take_end(&mut self) -> Option<Piece> {
         if self.next_needs_no_credit() { self.pieces.pop_front() } else { None }
@@ -132,6 +154,18 @@ mod tests {
         assert!(backlog.take_end().is_none());
         assert_eq!(backlog.take_data(3), Some((Bytes::from_static(b"lo"), true)));
         assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn a_little_rest_that_waits_does_not_hold_the_whole() {
+        let whole = Bytes::from(vec![7; 65_541]);
+        let mut backlog = Backlog::default();
+        backlog.push(Piece::Data(whole.clone()));
+        assert!(backlog.take_data(65_535).is_some_and(|(data, end)| data.len() == 65_535 && !end));
+        assert!(!whole.is_unique());
+        backlog.settle();
+        assert!(whole.is_unique(), "the rest is a copy");
+        assert_eq!(backlog.take_data(100), Some((Bytes::from(vec![7; 6]), false)));
     }
 
     #[test]

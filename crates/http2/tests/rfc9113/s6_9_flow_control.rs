@@ -317,6 +317,58 @@ fn a_backlogged_writer_is_told_when_there_is_room() {
     assert_eq!(told(&peer), 1, "once");
 }
 
+/// Streams whose writers heed the marks, all without credit after their first octets.
+fn stalled_writers(peer: &mut Peer, streams: u32, batch: usize, in_queue: &mut dyn FnMut(usize)) {
+    for n in 0..streams {
+        let id = 3 + 2 * n;
+        peer.send(headers(id).request().end_stream());
+        peer.respond(id, false);
+        peer.expect(headers(id).response());
+        let key = peer.app.key(id);
+        // What a writer pushed before it heard anything is taken in together; then it may go on, or must wait.
+        let mut mark = peer.tx().writer_mark();
+        loop {
+            let mut pushed = 0;
+            while pushed == 0 || pushed < mark {
+                pushed += batch;
+            }
+            in_queue(pushed);
+            peer.write(id, &vec![7; pushed], false);
+            if peer.tx().is_backlogged(key) {
+                break;
+            }
+            mark = peer.tx().writer_mark();
+        }
+        assert_eq!(peer.take_data(id), 100);
+    }
+}
+
+/// However many streams there are, what waits on all of them together stays near the limit, and a stream with nothing
+/// waiting may always take in something.
+#[test]
+fn many_stalled_writers_together_hold_no_more_than_the_limit() {
+    const LIMIT: usize = 12 * 1024 * 1024;
+    for (streams, batch) in [(900, 1000), (900, 16_384), (180, 65_541)] {
+        let mut peer = responding(100, 1 << 20);
+        let mut most_in_queue = 0;
+        stalled_writers(&mut peer, streams, batch, &mut |octets| most_in_queue = octets.max(most_in_queue));
+        let keys: Vec<_> = (0..streams).map(|n| peer.app.key(3 + 2 * n)).collect();
+        let each: Vec<_> = keys.iter().map(|key| peer.tx().backlog_octets(*key)).collect();
+        let total: usize = each.iter().sum();
+        // Each stream may overshoot by one batch.
+        assert!(total <= LIMIT + streams as usize * batch, "{total} octets wait on {streams} streams");
+        assert!(total <= 16 * 1024 * 1024 || batch > 16_000, "{total}");
+        assert!(each.iter().all(|octets| *octets >= batch - 100), "every stream got its share");
+        assert!(most_in_queue <= 256 * 1024 + batch);
+        // The first streams give up: those that come later find room.
+        let before = peer.tx().writer_mark();
+        for id in (0..streams / 2).map(|n| 3 + 2 * n) {
+            peer.send(rst_stream(id, ErrorCode::CANCEL));
+        }
+        assert!(peer.tx().writer_mark() > before);
+    }
+}
+
 /// A message encoded to nothing makes no frame: an empty DATA frame counts against us at the peer.
 #[test]
 fn nothing_is_no_frame() {
