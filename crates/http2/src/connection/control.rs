@@ -137,8 +137,11 @@ impl Rx {
             // Nobody asked.
             None => return tx.counters.glitch(&tx.config.limits, tx.now),
         }
-        if frame.payload == SHUTDOWN_PING && matches!(tx.shutdown.ours, Ours::Announced { .. }) {
-            tx.finish_shutdown();
+        if frame.payload == SHUTDOWN_PING && tx.shutdown.ours != Ours::Open {
+            // It may come when its time is over and the second step was taken without it.
+            if matches!(tx.shutdown.ours, Ours::Announced { .. }) {
+                tx.finish_shutdown();
+            }
         } else if frame.payload == ROUND_TRIP_PING && tx.round_trip.answered(tx.now) {
             // Ours, and nobody else's.
         } else {
