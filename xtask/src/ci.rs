@@ -54,6 +54,7 @@ const CHECKS: &[Check] = &[
     Check { name: "loom", run: loom },
     Check { name: "deny", run: deny },
     Check { name: "advisories", run: advisories },
+    Check { name: "sim", run: sim },
     Check { name: "instructions", run: |workspace| crate::instructions::check(workspace).map(Outcome::from) },
 ];
 
@@ -158,6 +159,14 @@ fn cargo(workspace: &Workspace, args: &[&str], envs: &[(&str, &str)]) -> Result<
     let succeeded = process::show(workspace.cargo().args(args).envs(envs.iter().copied()))?;
     let name = format!("cargo {}", args.join(" "));
     Ok(if succeeded { Outcome::Passed(String::new()) } else { Outcome::Failed(name) })
+}
+
+/// New seeds; those that found something before are part of the tests.
+fn sim(workspace: &Workspace) -> Result<Outcome, String> {
+    Ok(match crate::sim::check(workspace)? {
+        Ok(said) => Outcome::Passed(said),
+        Err(replay) => Outcome::Failed(replay),
+    })
 }
 
 /// The models of what threads share, in every order of their steps. A build of its own, since the locks are loom's.

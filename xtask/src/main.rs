@@ -1,12 +1,11 @@
 //! `cargo xtask VERB`: everything CI does, and the peers it does it with. One file per verb.
-//!
-//! Left out: `sim`, until there is a simulation to replay.
 
 mod bench;
 mod ci;
 mod instructions;
 mod peers;
 mod process;
+mod sim;
 mod suite;
 mod suites;
 mod workspace;
@@ -22,6 +21,8 @@ Usage: cargo xtask VERB
   ci [NAME...]     everything CI does, or the named steps only; ends in a table of what ran and what was skipped
   ci --list        the names of the steps
   peers            fetches and builds the programs of other people that CI needs, into target/peers
+  sim [--level engine|grpc] [--seed N] [--steps N]
+                   runs the simulations: the one seed, to replay it, or seeds nobody has run before
   bench [ARG...]   the side-by-side benchmarks, in release mode
 ";
 
@@ -51,6 +52,7 @@ fn run() -> Result<bool, String> {
     match verb.as_str() {
         "ci" => ci::run(&workspace, parser),
         "peers" => peers::run(&workspace, parser),
+        "sim" => sim::run(&workspace, parser),
         "bench" => bench::run(&workspace, parser),
         other => Err(format!("no verb {other:?}\n\n{HELP}")),
     }

@@ -223,6 +223,11 @@ impl RecvWindow {
         Some(credit)
     }
 
+    /// What was announced and not used, and what is owed beyond it.
+    pub(crate) const fn credit(&self) -> (i32, u32) {
+        (self.open.octets(), self.owed)
+    }
+
     /// What the peer can send now.
     #[inline]
     pub(crate) fn open(&self) -> u32 {

@@ -13,9 +13,10 @@
 //! ```
 //!
 //! [`Pair`] joins two engines by a [`Link`] that cuts the bytes anywhere it likes; its seed replays a run. [`Distant`] joins
-//! them by one with a delay and a rate. Nothing here
+//! them by one with a delay and a rate. A [`Way`] is one direction of a link with every fault a network has; [`FrameTap`] tells what
+//! it carried, and [`Trail`] remembers a run. Nothing here
 //! reads a clock or opens a socket. Used from `tests/` directories: unit tests of the engine would see a second copy of
-//! its types. Left out: stalls and losses of a network, which belong to the transport's tests.
+//! its types.
 
 #![allow(
     clippy::panic,
@@ -31,6 +32,9 @@ mod frames;
 mod pair;
 mod peer;
 mod seed;
+mod tap;
+mod trail;
+mod way;
 
 pub use app::{Answer, App, Event};
 pub use distance::{Distance, Distant};
@@ -41,3 +45,6 @@ pub use frames::{
 pub use pair::{Link, Pair};
 pub use peer::Peer;
 pub use seed::{Random, seed_from_env};
+pub use tap::{FrameTap, Tapped};
+pub use trail::Trail;
+pub use way::{Way, Weather};

@@ -69,9 +69,9 @@ impl Background {
     pub(super) fn new(shared: Arc<Shared>, endpoint: Endpoint) -> Self {
         Self {
             shared,
+            backoff: Backoff::new(endpoint.jitter),
             endpoint: Arc::new(endpoint),
             policy: Box::new(PickFirst::default()),
-            backoff: Backoff::default(),
             attempt_began: Instant::now(),
             step: None,
             current: None,

@@ -13,23 +13,24 @@ const JITTER: f64 = 0.2;
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { next: FIRST }
-    }
+    /// Where in the jitter's range every wait lies, from 0 to 1, if that is not left to chance.
+    jitter: Option<f64>,
 }
 
 impl Backoff {
+    /// Waits whose jitter is left to chance, or always the same, so that a simulation can be run again.
+    pub(crate) fn new(jitter: Option<f64>) -> Self {
+        Self { next: FIRST, jitter }
+    }
+
     /// The next wait, from the beginning of the attempt that failed.
     pub(crate) fn next(&mut self) -> Duration {
-        self.next_at(chance())
+        self.next_at(self.jitter.unwrap_or_else(chance))
     }
 
     /// A connection is up: the next wait is the shortest again.
     pub(crate) fn reset(&mut self) {
-        *self = Self::default();
+        self.next = FIRST;
     }
 
     /// `chance` is between 0 and 1.
@@ -54,7 +55,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_their_limit_and_start_again() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(None);
         let waits: Vec<_> = (0..15).map(|_| backoff.next_at(0.5).as_millis()).collect();
         assert_eq!(waits[..4], [1000, 1600, 2560, 4096]);
         assert_eq!(waits[14], 120_000);

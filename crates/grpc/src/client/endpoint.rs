@@ -68,6 +68,7 @@ pub struct Endpoint {
     pub(super) http2: Config,
     pub(super) driver: DriverConfig,
     pub(super) observe: Option<ObserverFactory>,
+    pub(super) jitter: Option<f64>,
     connector: Option<Arc<dyn Fn() -> Connecting + Send + Sync>>,
 }
 
@@ -116,6 +117,7 @@ impl Endpoint {
             http2: Config::default(),
             driver: DriverConfig::default(),
             observe: None,
+            jitter: None,
             connector: None,
         }
     }
@@ -256,6 +258,15 @@ impl Endpoint {
         F: Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync + 'static,
     {
         self.observe = Some(Arc::new(observer));
+        self
+    }
+
+    /// Takes chance out of the waits between attempts to connect: each lies there in its range, from 0 to 1. For runs that must
+    /// be the same again.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn fixed_jitter(mut self, place: f64) -> Self {
+        self.jitter = Some(place.clamp(0.0, 1.0));
         self
     }
 

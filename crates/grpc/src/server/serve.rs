@@ -282,9 +282,27 @@ impl Router {
 
     /// Serves one connection that exists already; returns when it is over.
     pub async fn serve_connection(self, stream: Stream) {
+        self.serve_connection_with_shutdown(stream, core::future::pending()).await;
+    }
+
+    /// Serves one connection that exists already, until `shutdown` is ready or it is over; in the first case its client is told
+    /// to go elsewhere (RFC 9113 §6.8, in two steps), and the calls that are under way go on. Returns when it is over.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the connection at once.
+    pub async fn serve_connection_with_shutdown(self, stream: Stream, shutdown: impl Future<Output = ()>) {
         let mut connections = Connections::new(self);
         connections.spawn(stream);
-        connections.join().await;
+        {
+            let mut over = pin!(connections.join());
+            let mut shutdown = pin!(shutdown);
+            poll_fn(|cx| match over.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => shutdown.as_mut().poll(cx),
+            })
+            .await;
+        }
+        connections.finish().await;
     }
 
     /// Serves one connection inside this program, over memory instead of a socket, and gives the channel to it. For tests, and for

@@ -32,6 +32,7 @@ mod shutdown;
 mod stalls;
 mod transmit;
 mod tx;
+mod windows;
 mod write;
 
 use std::io::IoSlice;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 
 pub use shutdown::PeerGoAway;
 pub use tx::Tx;
+pub use windows::Windows;
 
 use crate::config::Config;
 use crate::error::{By, ConnectionError, ErrorCode, Reset, Violation};

@@ -160,6 +160,11 @@ impl Stream {
         state(self.send, self.recv)
     }
 
+    /// False once only its handler holds it.
+    pub(crate) const fn is_live(&self) -> bool {
+        matches!(self.tenure, Tenure::Live)
+    }
+
     /// This stream's share of the receive budget.
     #[inline]
     pub(crate) fn share(&self) -> Share {

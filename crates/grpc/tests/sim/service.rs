@@ -1,0 +1,199 @@
+//! The server's side: handlers that do what the plan of their call says, and check what they are sent.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clearway::codec::BytesCodec;
+use clearway::codegen::Stream;
+use clearway::server::GenericService;
+use clearway::transport::{Router, Server};
+use clearway::{Code, Request, Response, Status, Streaming};
+use clearway_http2::Config;
+use clearway_testkit::Random;
+use tokio::sync::mpsc;
+
+use crate::plan::{From, Plan, Style};
+use crate::record::{Happened, World};
+
+/// Messages from a task.
+pub(crate) struct Messages<T>(pub(crate) mpsc::Receiver<T>);
+
+impl<T> Stream for Messages<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+/// A handler that runs; counted until it is dropped.
+struct Running {
+    world: World,
+    plan: Plan,
+}
+
+impl Running {
+    fn begin(world: &World, metadata: &clearway::metadata::MetadataMap) -> Self {
+        let call = metadata.get("x-call").and_then(|value| value.to_str().ok()?.parse().ok());
+        let call: u32 = call.expect("every call says which it is");
+        let mut record = world.record();
+        record.running += 1;
+        record.note(Happened::Handler { call, what: "begins" });
+        record.calls[call as usize].handlers += 1;
+        let plan = record.plans[call as usize];
+        Self { world: world.clone(), plan }
+    }
+
+    fn says(&self, code: Code) {
+        let mut record = self.world.record();
+        record.note(Happened::Handler { call: self.plan.number, what: "is done" });
+        record.calls[self.plan.number as usize].said = Some(code);
+    }
+
+    /// What the plan ends with.
+    fn end(&self) -> Result<(), Status> {
+        self.says(self.plan.code);
+        if self.plan.code == Code::Ok { Ok(()) } else { Err(Status::new(self.plan.code, "as planned")) }
+    }
+
+    async fn wait(&self) {
+        if !self.plan.delay.is_zero() {
+            tokio::time::sleep(self.plan.delay).await;
+        }
+    }
+
+    fn check(&self, index: u32, message: &Bytes) {
+        if *message != self.plan.message(From::Client, index) {
+            self.world.fault(format!("call {}: request {index} is not what was sent", self.plan.number));
+        }
+    }
+
+    /// Reads up to `most` messages; says how many came in all. The end must come after the last one only.
+    async fn read(&self, requests: &mut Streaming<Bytes>, seen: u32, most: u32) -> Result<u32, Status> {
+        let mut seen = seen;
+        for _ in 0..most {
+            match requests.message().await {
+                Ok(Some(message)) => {
+                    self.check(seen, &message);
+                    seen += 1;
+                }
+                Ok(None) => {
+                    if seen != self.plan.requests {
+                        let number = self.plan.number;
+                        self.world.fault(format!("call {number}: a cut upload looks like its end at {seen}"));
+                    }
+                    break;
+                }
+                Err(status) => {
+                    self.says(status.code());
+                    return Err(status);
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Sends what the plan says.
+    async fn send(self, mut requests: Option<Streaming<Bytes>>, sender: mpsc::Sender<Result<Bytes, Status>>) {
+        let (plan, mut seen) = (self.plan, 0);
+        for index in 0..plan.responses {
+            if plan.style == Style::Alternates
+                && let Some(requests) = &mut requests
+            {
+                match self.read(requests, seen, 1).await {
+                    Ok(now) => seen = now,
+                    Err(status) => return drop(sender.send(Err(status)).await),
+                }
+            }
+            if !plan.response_gap.is_zero() {
+                tokio::time::sleep(plan.response_gap).await;
+            }
+            if sender.send(Ok(plan.message(From::Server, index))).await.is_err() {
+                return;
+            }
+            self.world.note(Happened::Sent { call: plan.number, by_client: false, index });
+        }
+        if plan.style == Style::Alternates
+            && let Some(requests) = &mut requests
+            && let Err(status) = self.read(requests, seen, u32::MAX).await
+        {
+            return drop(sender.send(Err(status)).await);
+        }
+        if let Err(status) = self.end() {
+            let _ = sender.send(Err(status)).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut record = self.world.record();
+        record.running -= 1;
+        record.note(Happened::Handler { call: self.plan.number, what: "is gone" });
+    }
+}
+
+async fn unary(running: Running, request: Bytes) -> Result<Response<Bytes>, Status> {
+    running.check(0, &request);
+    running.wait().await;
+    running.end()?;
+    Ok(Response::new(running.plan.message(From::Server, 0)))
+}
+
+async fn upload(running: Running, mut requests: Streaming<Bytes>) -> Result<Response<Bytes>, Status> {
+    if running.plan.style != Style::Ignores {
+        running.read(&mut requests, 0, u32::MAX).await?;
+    }
+    running.wait().await;
+    running.end()?;
+    Ok(Response::new(running.plan.message(From::Server, 0)))
+}
+
+async fn many(
+    running: Running,
+    mut requests: Option<Streaming<Bytes>>,
+) -> Result<Response<Messages<Result<Bytes, Status>>>, Status> {
+    if running.plan.style == Style::ReadsFirst
+        && let Some(requests) = &mut requests
+    {
+        running.read(requests, 0, u32::MAX).await?;
+    }
+    running.wait().await;
+    let (sender, messages) = mpsc::channel(2);
+    tokio::spawn(running.send(requests, sender));
+    Ok(Response::new(Messages(messages)))
+}
+
+/// A server's knobs.
+pub(crate) fn config(random: &mut Random) -> Config {
+    Config {
+        stream_window_octets: [2_000, 65_536, 65_536][random.below(3)],
+        max_concurrent_streams: [1, 4, 100, 1_000][random.below(4)],
+        // The last stream is named before those on their way are in.
+        peer_timeout: Duration::from_millis([60, 10_000, 10_000][random.below(3)]),
+        ..Config::default()
+    }
+}
+
+/// A server for one connection.
+pub(crate) fn router(world: &World, config: Config) -> Router {
+    let [one, two, three, four] = [(); 4].map(|()| world.clone());
+    let service = GenericService::new("sim.Calls")
+        .unary("Unary", BytesCodec, move |request: Request<Bytes>| {
+            unary(Running::begin(&one, request.metadata()), request.into_inner())
+        })
+        .server_streaming("Download", BytesCodec, move |request: Request<Bytes>| {
+            let running = Running::begin(&two, request.metadata());
+            running.check(0, request.get_ref());
+            many(running, None)
+        })
+        .client_streaming("Upload", BytesCodec, move |request: Request<Streaming<Bytes>>| {
+            upload(Running::begin(&three, request.metadata()), request.into_inner())
+        })
+        .bidi_streaming("Chat", BytesCodec, move |request: Request<Streaming<Bytes>>| {
+            many(Running::begin(&four, request.metadata()), Some(request.into_inner()))
+        });
+    Server::builder().http2_config(config).add_service(service)
+}
