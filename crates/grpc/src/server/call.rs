@@ -58,8 +58,8 @@ pub(super) struct Call {
     /// The engine was asked for the credit of the message in assembly.
     pub(super) expecting: bool,
     pub(super) said: Said,
-    /// There while the handler must not start.
-    pub(super) parked: Option<Parked>,
+    /// There while the handler must not start, which is rare.
+    pub(super) parked: Option<Box<Parked>>,
     pub(super) task: Option<AbortHandle>,
     pub(super) gate: Option<Arc<SendGate>>,
     /// When it must be over, and what takes that out of the connection's deadlines again.
@@ -84,8 +84,16 @@ pub(super) struct Calls {
     slots: Slots,
     /// How many of the slots are taken.
     taken: usize,
+    /// None on a connection that never had any.
+    crowd: Option<Box<Crowd>>,
+}
+
+/// What takes up room, and what waits for it.
+#[derive(Default)]
+struct Crowd {
+    /// Calls that are over and whose handlers still run.
     zombies: Vec<StreamKey>,
-    /// Oldest first.
+    /// Calls whose handlers must not start yet, oldest first.
     parked: VecDeque<StreamKey>,
 }
 
@@ -93,7 +101,7 @@ impl Calls {
     pub(super) fn insert(&mut self, call: Call) {
         let slot = call.stream.slot();
         if call.parked.is_some() {
-            self.parked.push_back(call.stream);
+            self.crowd.get_or_insert_default().parked.push_back(call.stream);
         }
         if self.slots.capacity() == 0 {
             self.slots = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
@@ -123,8 +131,7 @@ impl Calls {
 
     /// Gives back the room that is not needed.
     pub(super) fn shrink(&mut self) {
-        self.zombies.shrink_to_fit();
-        self.parked.shrink_to_fit();
+        self.crowd.take_if(|crowd| crowd.zombies.is_empty() && crowd.parked.is_empty());
     }
 
     pub(super) fn get(&mut self, stream: StreamKey) -> Option<&mut Call> {
@@ -135,23 +142,25 @@ impl Calls {
         self.get(stream)?;
         let call = self.slots.get_mut(stream.slot())?.take()?;
         self.taken = self.taken.saturating_sub(1);
-        if call.parked.is_some() {
+        if call.parked.is_some()
+            && let Some(Crowd { parked, .. }) = self.crowd.as_deref_mut()
+        {
             // The newest are given up first, by those who reset what they just sent.
-            let at = self.parked.iter().rposition(|parked| *parked == stream);
-            at.and_then(|at| self.parked.remove(at));
+            let at = parked.iter().rposition(|parked| *parked == stream);
+            at.and_then(|at| parked.remove(at));
         }
         Some(call)
     }
 
     /// Calls whose handlers must not start yet.
     pub(super) fn parked(&self) -> usize {
-        self.parked.len()
+        self.crowd.as_ref().map_or(0, |crowd| crowd.parked.len())
     }
 
     /// Lets the oldest parked call go on.
     pub(super) fn unpark(&mut self) -> Option<(StreamKey, Parked)> {
-        let stream = self.parked.pop_front()?;
-        Some((stream, self.get(stream)?.parked.take()?))
+        let stream = self.crowd.as_mut()?.parked.pop_front()?;
+        Some((stream, *self.get(stream)?.parked.take()?))
     }
 
     /// As [`Calls::remove`], when nobody wants the call any more.
@@ -166,19 +175,21 @@ impl Calls {
 
     /// The handler of a call that was answered still runs.
     pub(super) fn bury(&mut self, stream: StreamKey) {
-        self.zombies.push(stream);
+        self.crowd.get_or_insert_default().zombies.push(stream);
     }
 
     /// A handler has ended.
     pub(super) fn unbury(&mut self, stream: StreamKey) {
-        if let Some(at) = self.zombies.iter().position(|zombie| *zombie == stream) {
-            self.zombies.swap_remove(at);
+        if let Some(Crowd { zombies, .. }) = self.crowd.as_deref_mut()
+            && let Some(at) = zombies.iter().position(|zombie| *zombie == stream)
+        {
+            zombies.swap_remove(at);
         }
     }
 
     /// Handlers that run on although their calls are over.
     pub(super) fn zombies(&self) -> usize {
-        self.zombies.len()
+        self.crowd.as_ref().map_or(0, |crowd| crowd.zombies.len())
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Call> {

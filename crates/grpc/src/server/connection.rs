@@ -92,7 +92,7 @@ impl ServerConnection {
         let due = timeout.map(|timeout| tx.now() + timeout);
         let route_entry = self.shared.routes.get(route);
         let limit = route_entry.map_or(0, |route| route.decode_limit);
-        let parked = (self.handlers(tx) > self.room()).then_some(Parked::Collecting);
+        let parked = (self.handlers(tx) > self.room()).then(|| Box::new(Parked::Collecting));
         let takes_stream = route_entry.is_some_and(|route| matches!(route.method, Method::TakesMany(_)));
         let deadline = due.map(|due| (due, self.deadlines(tx.now()).insert(due, stream)));
         self.calls.insert(Call {

@@ -77,8 +77,10 @@ pub(super) struct Turn {
     spreads: bool,
     /// How long they took, as far as was measured.
     spent: Duration,
-    /// Polled in place and not measured, since then.
-    unmeasured: Option<(u32, Instant)>,
+    /// So many were polled in place and not measured,
+    unmeasured: u32,
+    /// since then.
+    since: Instant,
     calls: u32,
     /// The last turns looked slow: so many calls more are measured one by one.
     suspicious: u32,
@@ -125,8 +127,10 @@ impl Learned {
         if turn.calls.is_multiple_of(SAMPLE) {
             return Decision::Measured { stands_for: SAMPLE };
         }
-        let (count, since) = turn.unmeasured.unwrap_or((0, now));
-        turn.unmeasured = Some((count.saturating_add(1), since));
+        if turn.unmeasured == 0 {
+            turn.since = now;
+        }
+        turn.unmeasured = turn.unmeasured.saturating_add(1);
         Decision::Inline
     }
 
@@ -187,9 +191,10 @@ impl Turn {
     /// the next calls are.
     pub(super) fn end(&mut self, now: impl FnOnce() -> Instant) {
         self.spent = Duration::ZERO;
-        if let Some((count, since)) = self.unmeasured.take() {
-            let took = now() - since;
-            if took > SLOW_ONCE && took / count.max(1) > SLOW_MEAN {
+        let count = core::mem::take(&mut self.unmeasured);
+        if count > 0 {
+            let took = now() - self.since;
+            if took > SLOW_ONCE && took / count > SLOW_MEAN {
                 self.suspicious = SAMPLE;
             }
         }

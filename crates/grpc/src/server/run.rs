@@ -34,7 +34,7 @@ impl ServerConnection {
         let Intake::One { metadata, .. } = intake else { return };
         let reader = Reader::new(inbound);
         match &mut call.parked {
-            Some(parked) => *parked = Parked::Stream { route, metadata, reader },
+            Some(parked) => **parked = Parked::Stream { route, metadata, reader },
             None => self.start_reading(tx, stream, route, metadata, reader),
         }
     }
@@ -68,7 +68,7 @@ impl ServerConnection {
         let shared = Arc::clone(&self.shared);
         let Some(call) = self.calls.get(stream) else { return };
         if let Some(parked) = &mut call.parked {
-            *parked = Parked::Whole(message.into_bytes());
+            **parked = Parked::Whole(message.into_bytes());
             return;
         }
         let held = core::mem::take(&mut call.held);

@@ -166,7 +166,7 @@ impl Rx {
             handler::GoAway { last_stream_id: frame.last_stream_id, code: frame.code, debug: frame.debug };
         handler.on_goaway(tx, &seen);
         let debug = frame.debug.get(..frame.debug.len().min(GOAWAY_DEBUG_KEPT)).unwrap_or_default();
-        tx.shutdown.peers_goaway = Some(PeerGoAway { code: frame.code, debug: debug.to_vec() });
+        tx.shutdown.peers_goaway = Some(Box::new(PeerGoAway { code: frame.code, debug: debug.to_vec() }));
         let unprocessed: Vec<StreamKey> = tx
             .streams
             .iter()
@@ -284,7 +284,7 @@ impl Connection {
     /// The peer's last GOAWAY.
     #[must_use]
     pub fn peer_goaway(&self) -> Option<&PeerGoAway> {
-        self.tx.shutdown.peers_goaway.as_ref()
+        self.tx.shutdown.peers_goaway.as_deref()
     }
 
     /// True once either side has sent GOAWAY.

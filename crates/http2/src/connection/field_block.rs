@@ -62,8 +62,8 @@ impl Rx {
         }
         let fragments = frame.fragment.to_vec();
         let since = tx.now;
-        self.block =
-            Some(OpenBlock { stream_id, end_stream, self_dependent, continuations: 0, since, fragments });
+        let open = OpenBlock { stream_id, end_stream, self_dependent, continuations: 0, since, fragments };
+        self.block = Some(Box::new(open));
         Ok(())
     }
 

@@ -210,7 +210,10 @@ impl Connection {
         };
         let patience = self.tx.config.limits.assembly_stall;
         let assembly = self.tx.budget.oldest_while_others_wait().map(|(_, since)| since + patience);
-        [goaway, assembly, self.tx.stall_check, self.rx.next_timer()].into_iter().flatten().min()
+        [goaway, assembly, self.tx.stall_check, self.rx.next_timer(self.tx.config.peer_timeout)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Acts on every timer that has run out.
@@ -222,7 +225,7 @@ impl Connection {
         if let Some(error) = self.tx.shutdown.failure() {
             return Err(error);
         }
-        if let Some(violation) = self.rx.expired(now) {
+        if let Some(violation) = self.rx.expired(self.tx.config.peer_timeout, now) {
             return Err(self.fail(violation));
         }
         if matches!(self.tx.shutdown.ours, Ours::Announced { deadline } if deadline <= now) {
@@ -363,7 +366,7 @@ mod tests {
     /// What an idle connection costs, its streams and tables apart; the goal is 3 KiB with everything around it.
     #[test]
     fn an_idle_connection_is_at_most_2_kib() {
-        assert!(size_of::<Connection>() <= 1216, "{} octets", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 1152, "{} octets", size_of::<Connection>());
     }
 
     struct Answer(u32);

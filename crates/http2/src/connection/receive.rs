@@ -6,6 +6,8 @@
 //! Invariant: between two calls `carry` holds the beginning of one frame, at most 9 octets of header or the payload of a
 //! frame other than DATA, so it never exceeds our SETTINGS_MAX_FRAME_SIZE.
 
+use core::time::Duration;
+
 use super::data::DataInFlight;
 use super::tx::Tx;
 use super::{PREFACE, Role};
@@ -49,7 +51,7 @@ pub(crate) struct Rx {
     max_frame_size: u32,
     pub(super) decoder: Decoder,
     pub(super) sections: SectionMemo,
-    pub(super) block: Option<OpenBlock>,
+    pub(super) block: Option<Box<OpenBlock>>,
     pub(super) local: LocalSettings,
     /// Counts calls of `recv`, to tell streams that did no work.
     pub(super) calls: u64,
@@ -57,7 +59,6 @@ pub(crate) struct Rx {
     whole_frames: u64,
     /// The frame that is unfinished: its number, and since when.
     partial: Option<(u64, Instant)>,
-    peer_timeout: core::time::Duration,
 }
 
 impl Rx {
@@ -78,7 +79,6 @@ impl Rx {
             calls: 0,
             whole_frames: 0,
             partial: None,
-            peer_timeout: config.peer_timeout,
         }
     }
 
@@ -96,24 +96,24 @@ impl Rx {
     /// Sends our SETTINGS.
     pub(super) fn announce(&mut self, tx: &mut Tx) {
         tx.write_announcement();
-        self.local = LocalSettings::sent(tx.now, self.peer_timeout);
+        self.local = LocalSettings::sent(tx.now, tx.config.peer_timeout);
     }
 
-    pub(super) fn next_timer(&self) -> Option<Instant> {
+    pub(super) fn next_timer(&self, peer_timeout: Duration) -> Option<Instant> {
         let preface = match self.phase {
             Phase::Preface { deadline, .. } => Some(deadline),
             _ => None,
         };
-        let partial = self.unfinished_since().map(|since| since + self.peer_timeout);
+        let partial = self.unfinished_since().map(|since| since + peer_timeout);
         [preface, partial, self.local.deadline()].into_iter().flatten().min()
     }
 
     /// The rule the peer broke by being late, if it did.
-    pub(super) fn expired(&self, now: Instant) -> Option<Violation> {
+    pub(super) fn expired(&self, peer_timeout: Duration, now: Instant) -> Option<Violation> {
         if matches!(self.phase, Phase::Preface { deadline, .. } if deadline <= now) {
             return Some(Violation::PrefaceTimeout);
         }
-        if self.unfinished_since().is_some_and(|since| since + self.peer_timeout <= now) {
+        if self.unfinished_since().is_some_and(|since| since + peer_timeout <= now) {
             return Some(Violation::FieldBlockTimeout);
         }
         self.local.deadline().is_some_and(|deadline| deadline <= now).then_some(Violation::SettingsTimeout)

@@ -37,7 +37,7 @@ pub(crate) struct Shutdown {
     pub(crate) ours: Ours,
     /// The last id the peer will process, once it said so.
     pub(crate) peers_last_id: Option<u32>,
-    pub(crate) peers_goaway: Option<PeerGoAway>,
+    pub(crate) peers_goaway: Option<Box<PeerGoAway>>,
 }
 
 impl Shutdown {
