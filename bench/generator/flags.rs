@@ -16,6 +16,8 @@ Calls bench.Echo in a closed loop, checks what comes back, and prints one line o
   --messages M       messages in each call of server-stream and bidi (100)
   --micros U         what spin computes and block blocks for (50)
   --fresh-metadata   every call has a traceparent of its own and another grpc-timeout than the one before
+  --open-streams N   hold N quiet Bidi calls open on each connection meanwhile (0)
+  --unread N         leave N ServerStream calls unread on each connection meanwhile (0)
   --latency          print percentiles, of all calls but each caller's first 100
   --runtime R        current_thread or multi_thread (multi_thread)
   --workers K        threads of multi_thread (one for each core)
@@ -79,6 +81,8 @@ pub struct Asked {
     pub messages: u32,
     pub micros: u32,
     pub fresh_metadata: bool,
+    pub open_streams: u32,
+    pub unread: u32,
     pub latency: bool,
 }
 
@@ -102,6 +106,8 @@ impl Asked {
             messages: 100,
             micros: 50,
             fresh_metadata: false,
+            open_streams: 0,
+            unread: 0,
             latency: false,
         };
         let mut parser = lexopt::Parser::from_env();
@@ -118,6 +124,8 @@ impl Asked {
                 Long("messages") => asked.messages = parser.value()?.parse()?,
                 Long("micros") => asked.micros = parser.value()?.parse()?,
                 Long("fresh-metadata") => asked.fresh_metadata = true,
+                Long("open-streams") => asked.open_streams = parser.value()?.parse()?,
+                Long("unread") => asked.unread = parser.value()?.parse()?,
                 Long("latency") => asked.latency = true,
                 _ => return Err(HELP.into()),
             }

@@ -49,6 +49,7 @@ async fn run(asked: Asked) -> Result<(), Failure> {
 }
 
 async fn measure(asked: Asked, clients: &[EchoClient<Channel>]) -> Result<(), Failure> {
+    let _beside = Beside::open(asked, clients).await?;
     let left = Arc::new(AtomicU64::new(asked.requests));
     let (cpu, start) = (process::cpu_time()?, Instant::now());
     let over = Arc::new(AtomicBool::new(false));
@@ -90,6 +91,42 @@ fn percentiles(latencies: &mut [Duration]) -> String {
         members += &format!(",\"{name}_micros\":{:.1}", at.as_secs_f64() * 1e6);
     }
     members
+}
+
+/// Calls that are open while others are measured.
+struct Beside {
+    _quiet: Vec<Open>,
+    _unread: Vec<Streaming<Msg>>,
+}
+
+impl Beside {
+    async fn open(asked: Asked, clients: &[EchoClient<Channel>]) -> Result<Self, Failure> {
+        let (mut opening, mut unread) = (Vec::new(), Vec::new());
+        for client in clients {
+            for first in 0..asked.open_streams.min(100) {
+                let client = client.clone();
+                opening.push(tokio::spawn(async move {
+                    let mut open = Vec::new();
+                    for _ in (first..asked.open_streams).step_by(100) {
+                        open.push(Open::start(&client, &message(asked.payload)).await?);
+                    }
+                    Ok::<_, Failure>(open)
+                }));
+            }
+            for _ in 0..asked.unread {
+                #[allow(unused_mut, reason = "tonic's calls take &mut self, ours &self")]
+                let mut client = client.clone();
+                // Never at its end, and soon out of credit.
+                let endless = StreamReq { count: u32::MAX, size: 16 * 1024 };
+                unread.push(client.server_stream(endless).await?.into_inner());
+            }
+        }
+        let mut quiet = Vec::new();
+        for opening in opening {
+            quiet.append(&mut opening.await??);
+        }
+        Ok(Self { _quiet: quiet, _unread: unread })
+    }
 }
 
 /// Keeps one `Block` call in flight.

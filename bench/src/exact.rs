@@ -9,22 +9,22 @@ use std::time::Duration;
 
 use crate::load::{H2load, Printed};
 use crate::peer::{Peer, load_average, signal};
-use crate::programs::{Contender, Programs, Scheduler, Stack};
+use crate::programs::{Contender, Invocation, Programs, Scheduler, Stack};
 use crate::table::{Bar, Row, Sample, Section, Target};
 use crate::{Effort, FULL, Outcome};
 
 /// How many calls are counted.
 #[derive(Clone, Copy, Debug)]
-struct Calls {
+pub(crate) struct Calls {
     /// While strace counts.
     traced: u64,
     /// In a short and in a long run under valgrind.
-    few: u64,
-    many: u64,
+    pub(crate) few: u64,
+    pub(crate) many: u64,
 }
 
 impl Calls {
-    const fn of(effort: Effort) -> Self {
+    pub(crate) const fn of(effort: Effort) -> Self {
         if effort.rounds < FULL.rounds {
             Self { traced: 5_000, few: 1_000, many: 3_000 }
         } else {
@@ -33,7 +33,7 @@ impl Calls {
     }
 }
 
-const fn at_most(figure: f64) -> Target {
+pub(crate) const fn at_most(figure: f64) -> Target {
     Target { scheduler: None, bar: Bar::AtMost(figure) }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn sections(
     Ok((sections, notices))
 }
 
-fn installed(tool: &str, notices: &mut Vec<String>) -> bool {
+pub(crate) fn installed(tool: &str, notices: &mut Vec<String>) -> bool {
     let version = Command::new(tool).arg("--version").stdout(Stdio::null()).status();
     let found = version.is_ok_and(|status| status.success());
     let notice = format!("{tool} is not installed: what it counts is left out");
@@ -127,7 +127,7 @@ fn total_calls(summary: &str) -> Option<u64> {
 
 /// A tool of valgrind's.
 #[derive(Clone, Copy, Debug)]
-enum Tool {
+pub(crate) enum Tool {
     Callgrind,
     Dhat,
 }
@@ -230,30 +230,54 @@ impl Counted {
     }
 
     fn run(&self, programs: &Programs, contender: &Contender, calls: u64) -> Outcome<u64> {
-        let tool = self.tool.name();
-        let log = programs.scratch().join("valgrind.log");
-        let out = programs.scratch().join("valgrind.out");
-        let args = [
-            format!("--tool={tool}"),
-            format!("--log-file={}", log.display()),
-            format!("--{tool}-out-file={}", out.display()),
-        ];
-        let command = contender.command.under("valgrind", args);
         match self.side {
-            Side::Server => {
-                let server = Peer::start(&command, None)?;
-                H2load::new(programs.scratch(), "Unary", 1, 100, 20)?.run(None, server.port(), calls)?;
-                server.end()?;
-            }
+            Side::Server => count_server(self.tool, programs, &contender.command, |port| {
+                H2load::new(programs.scratch(), "Unary", 1, 100, 20)?.run(None, port, calls).map(drop)
+            }),
             Side::Client => {
+                let (command, total) = under(self.tool, programs, &contender.command);
                 let server = Peer::start(&programs.our_server(Scheduler::CurrentThread).command, None)?;
                 let client = command.with(["--concurrency=100", "--payload=20"]);
                 Printed::of(&client, None, server.port(), &[format!("--requests={calls}")])?;
+                total()
             }
         }
-        let log = std::fs::read_to_string(&log)?;
-        self.tool.total(&log).ok_or_else(|| format!("valgrind counted nothing:\n{log}").into())
     }
+}
+
+/// What a tool counts in a server from its start to its end, when `load` is what happens in between.
+pub(crate) fn count_server(
+    tool: Tool,
+    programs: &Programs,
+    server: &Invocation,
+    load: impl FnOnce(u16) -> Outcome<()>,
+) -> Outcome<u64> {
+    let (command, total) = under(tool, programs, server);
+    let server = Peer::start(&command, None)?;
+    load(server.port())?;
+    server.end()?;
+    total()
+}
+
+/// A program under a tool, and what the tool has counted once the program has ended.
+fn under(
+    tool: Tool,
+    programs: &Programs,
+    command: &Invocation,
+) -> (Invocation, impl FnOnce() -> Outcome<u64>) {
+    let name = tool.name();
+    let log = programs.scratch().join("valgrind.log");
+    let out = programs.scratch().join("valgrind.out");
+    let args = [
+        format!("--tool={name}"),
+        format!("--log-file={}", log.display()),
+        format!("--{name}-out-file={}", out.display()),
+    ];
+    let total = move || {
+        let log = std::fs::read_to_string(&log)?;
+        tool.total(&log).ok_or_else(|| format!("valgrind counted nothing:\n{log}").into())
+    };
+    (command.under("valgrind", args), total)
 }
 
 #[cfg(test)]

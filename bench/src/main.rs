@@ -4,11 +4,13 @@
 //! Programs are built and started here, what is measured pinned to one core and its other side to another. What counts is CPU
 //! time per call; calls per second depend on the other side as well. Left out: open loops, more than two cores.
 
+mod alone;
 mod encrypted;
 mod exact;
 mod far;
 mod idle;
 mod load;
+mod open_streams;
 mod peer;
 mod plot;
 mod programs;
@@ -163,11 +165,15 @@ fn measure(effort: Effort, only: &[String]) -> Outcome<Table> {
     let (encrypted, mut missing) = encrypted::sections(&programs, effort, cores, &wanted)?;
     sections.extend(encrypted);
     eprintln!("measuring what is shared, far away, idle, and what can be counted");
+    sections.extend(alone::sections(&programs, effort, cores, &wanted)?);
     sections.extend(sharing::sections(&programs, effort, &wanted)?);
     sections.extend(far::sections(&programs, effort, &wanted)?);
     sections.extend(idle::sections(&programs, &wanted)?);
     let (counted, uncounted) = exact::sections(&programs, effort, &wanted)?;
     sections.extend(counted);
+    missing.extend(uncounted);
+    let (among, uncounted) = open_streams::sections(&programs, effort, &wanted)?;
+    sections.extend(among);
     missing.extend(uncounted);
     if sections.is_empty() {
         return Err(format!("--only {}: no such section", only.join(",")).into());

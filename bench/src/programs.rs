@@ -63,6 +63,9 @@ impl Invocation {
 pub(crate) enum Scheduler {
     CurrentThread,
     OneWorker,
+    TwoWorkers,
+    /// Two threads with a listener each, which share nothing.
+    TwoCores,
 }
 
 impl Scheduler {
@@ -72,6 +75,8 @@ impl Scheduler {
         match self {
             Self::CurrentThread => "current_thread",
             Self::OneWorker => "multi_thread x1",
+            Self::TwoWorkers => "multi_thread x2",
+            Self::TwoCores => "thread_per_core x2",
         }
     }
 
@@ -79,6 +84,8 @@ impl Scheduler {
         match self {
             Self::CurrentThread => &["--runtime=current_thread"],
             Self::OneWorker => &["--runtime=multi_thread", "--workers=1"],
+            Self::TwoWorkers => &["--runtime=multi_thread", "--workers=2"],
+            Self::TwoCores => &["--runtime=thread_per_core", "--workers=2"],
         }
     }
 }
@@ -238,7 +245,7 @@ impl Programs {
         }
     }
 
-    /// Our server on one thread.
+    /// Our server.
     pub(crate) fn our_server(&self, scheduler: Scheduler) -> Contender {
         let command = Invocation::new(self.ours.join("bench-server"), ["--port=0"]);
         let command = command.with(scheduler.flags().iter().copied());
@@ -251,15 +258,17 @@ impl Programs {
         Contender { stack: Stack::Clearway, scheduler, command }
     }
 
+    /// tonic's server.
+    pub(crate) fn tonic_server(&self, scheduler: Scheduler) -> Contender {
+        let command = Invocation::new(self.peers.join("tonic-server"), ["--port=0"]);
+        let command = command.with(scheduler.flags().iter().copied());
+        Contender { stack: Stack::Tonic, scheduler, command }
+    }
+
     /// Ours and tonic's, on either scheduler.
     pub(crate) fn rust_servers(&self) -> Vec<Contender> {
-        let tonic = |scheduler: Scheduler| Contender {
-            stack: Stack::Tonic,
-            scheduler,
-            command: Invocation::new(self.peers.join("tonic-server"), ["--port=0"])
-                .with(scheduler.flags().iter().copied()),
-        };
-        Scheduler::BOTH.into_iter().flat_map(|each| [tonic(each), self.our_server(each)]).collect()
+        let both = |scheduler| [self.tonic_server(scheduler), self.our_server(scheduler)];
+        Scheduler::BOTH.into_iter().flat_map(both).collect()
     }
 
     /// All gRPC servers, each on one core's worth of threads.

@@ -1,13 +1,14 @@
-//! How a server shares what it has: cores between calls of one connection that compute, and a connection between calls
-//! that block and calls that do not.
+//! How a server shares what it has: cores between calls of one connection that compute, a connection between calls that block
+//! and calls that do not or between streams that are read and streams that are not, and connections between two threads.
 //!
 //! Two workers and a load generator, none pinned: where the scheduler puts them is part of what is measured.
 
 use std::time::Duration;
 
-use crate::load::Printed;
-use crate::peer::{Peer, load_average};
-use crate::programs::{Contender, Programs, Scheduler, Stack};
+use crate::load::{H2load, Printed};
+use crate::peer::{Cores, Peer, load_average};
+use crate::programs::{Contender, Programs, Scheduler};
+use crate::rounds::{Plan, Subject, Work};
 use crate::table::{Bar, Row, Sample, Section, Target};
 use crate::{Effort, Outcome};
 
@@ -64,7 +65,17 @@ pub(crate) fn sections(
     effort: Effort,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Outcome<Vec<Section>> {
-    SHARED.iter().filter(|shared| wanted(shared.id)).map(|shared| shared.section(programs, effort)).collect()
+    let mut sections = Vec::new();
+    for shared in SHARED.iter().filter(|shared| wanted(shared.id)) {
+        sections.push(shared.section(programs, effort)?);
+    }
+    if wanted(UNREAD) {
+        sections.push(beside_unread(programs, effort)?);
+    }
+    if wanted(PER_CORE) {
+        sections.push(per_core(programs, effort)?);
+    }
+    Ok(sections)
 }
 
 impl Shared {
@@ -80,9 +91,6 @@ impl Shared {
                 row.samples.push((self.read)(&Printed::of(&client, None, server.port(), &requests)?)?);
             }
         }
-        for row in &mut rows {
-            row.name = row.name.replace("x1", "x2");
-        }
         let targets = vec![Target { scheduler: None, bar: self.bar }];
         let Self { id, title, unit, .. } = *self;
         Ok(Section { id: id.into(), title: title.into(), unit, rows, targets, load: load_average() })
@@ -90,18 +98,61 @@ impl Shared {
 }
 
 /// Ours and tonic's with two workers: the other programs have neither method.
-fn two_workers(programs: &Programs) -> Vec<Contender> {
-    let mut contenders = programs.rust_servers();
-    contenders.retain(|contender| {
-        contender.scheduler == Scheduler::OneWorker
-            && matches!(contender.stack, Stack::Tonic | Stack::Clearway)
-    });
-    for contender in &mut contenders {
-        for arg in &mut contender.command.args {
-            if arg == "--workers=1" {
-                "--workers=2".clone_into(arg);
-            }
+fn two_workers(programs: &Programs) -> [Contender; 2] {
+    [programs.tonic_server(Scheduler::TwoWorkers), programs.our_server(Scheduler::TwoWorkers)]
+}
+
+const UNREAD: &str = "beside-unread";
+
+/// What 99 streams of a connection carry while another one is not read, of what they carry when there is no other.
+fn beside_unread(programs: &Programs, effort: Effort) -> Outcome<Section> {
+    /// Messages in each call, and about how many calls a second there are.
+    const MESSAGES: f64 = 100.0;
+    const RATE: f64 = 3_000.0;
+
+    let client = programs.our_client(Scheduler::CurrentThread).command;
+    let client =
+        client.with(["--method=server-stream", "--concurrency=99", "--payload=1024", "--messages=100"]);
+    let requests = format!("--requests={:.0}", (effort.each.as_secs_f64() * RATE).max(500.0));
+    let rate = |contender: &Contender, unread: u32| -> Outcome<f64> {
+        let server = Peer::start(&contender.command, None)?;
+        let more = [requests.clone(), format!("--unread={unread}")];
+        let printed = Printed::of(&client, None, server.port(), &more)?;
+        Ok(printed.number("calls")? * MESSAGES / printed.number("seconds")?)
+    };
+    let contenders = programs.rust_servers();
+    let mut rows: Vec<_> = contenders.iter().map(Row::new).collect();
+    for _ in 0..effort.rounds {
+        for (contender, row) in contenders.iter().zip(&mut rows) {
+            let (alone, beside) = (rate(contender, 0)?, rate(contender, 1)?);
+            row.samples.push(Sample { cost: beside / alone, user: None, rate: Some(beside) });
         }
     }
-    contenders
+    Ok(Section {
+        id: UNREAD.into(),
+        title: "ServerStream, 99 calls at a time on 1 connection, 100 messages of 1 KiB each, beside one that is not read: messages/s as a part of what they are without it".into(),
+        unit: "of the rate alone",
+        rows,
+        targets: vec![Target { scheduler: None, bar: Bar::AtLeast(0.95) }],
+        load: load_average(),
+    })
+}
+
+const PER_CORE: &str = "two-threads-20";
+
+/// Connections spread over two threads: by stealing, and by the kernel.
+fn per_core(programs: &Programs, effort: Effort) -> Outcome<Section> {
+    let work = Work::H2load(H2load::new(programs.scratch(), "Unary", 10, 10, 20)?);
+    let mut contenders = two_workers(programs).to_vec();
+    contenders.push(programs.our_server(Scheduler::TwoCores));
+    let subject = |contender| Subject::Server { contender, work: work.clone() };
+    let plan = Plan {
+        id: PER_CORE.into(),
+        title: "Unary, 10 connections x 10 at a time, payload 20 B, two threads, nothing pinned: a work-stealing pool, and ThreadPerCore".into(),
+        unit: "us server CPU/call",
+        subjects: contenders.into_iter().map(subject).collect(),
+        targets: Vec::new(),
+        lonely: false,
+    };
+    plan.measure(effort, Cores { server: None, load: None })
 }

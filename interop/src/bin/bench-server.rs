@@ -5,13 +5,14 @@
 //!
 //! Left out: health checking, which comes with its service.
 
+use core::num::NonZeroUsize;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clearway::transport::{Address, Identity, Listener, Server, ServerTlsConfig};
+use clearway::transport::{Address, Identity, Listener, Server, ServerTlsConfig, ThreadPerCore};
 use clearway::{Request, Response, Status, Streaming};
 use clearway_interop::ends::Ends;
 use clearway_interop::{certificates, flags};
@@ -27,11 +28,11 @@ use bench::{Msg, StreamReq, Work};
 const HELP: &str = "\
 bench.Echo: echoes to measure, and methods that misuse a server on purpose (proto/bench/echo.proto).
 
-Usage: bench-server --port N [--runtime current_thread|multi_thread] [--workers K] [--max-streams N] [--log-ends] [--tls [--cert FILE --key FILE]]
+Usage: bench-server --port N [--runtime current_thread|multi_thread|thread_per_core] [--workers K] [--max-streams N] [--log-ends] [--tls [--cert FILE --key FILE]]
 
   --port N         listen on 127.0.0.1:N; 0 takes any free port
-  --runtime R      tokio's scheduler (multi_thread)
-  --workers K      threads of multi_thread (one for each core)
+  --runtime R      tokio's scheduler, or the library's threads that share nothing (multi_thread)
+  --workers K      threads of multi_thread and of thread_per_core (one for each core)
   --max-streams N  concurrent calls on one connection (the library's default)
   --log-ends       a line on stderr for the end of every connection, not only of those that were cut off
   --tls            speak TLS with ALPN h2, with a certificate made for this run that signs itself
@@ -109,7 +110,7 @@ impl Iterator for Download {
     }
 }
 
-/// Which tokio scheduler serves.
+/// What serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheduler {
     CurrentThread,
@@ -117,18 +118,37 @@ enum Scheduler {
     MultiThread {
         workers: Option<usize>,
     },
+    /// The same number of threads, each with a runtime and a listener of its own.
+    PerCore {
+        threads: Option<usize>,
+    },
 }
 
 impl Scheduler {
-    fn build(self) -> std::io::Result<tokio::runtime::Runtime> {
+    /// Serves until something goes wrong.
+    fn serve(self, server: Server, port: u16) -> Result<Infallible, String> {
         let mut builder = match self {
             Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
             Self::MultiThread { .. } => tokio::runtime::Builder::new_multi_thread(),
+            Self::PerCore { threads } => return serve_per_core(server, port, threads),
         };
         if let Self::MultiThread { workers: Some(workers) } = self {
             builder.worker_threads(workers);
         }
-        builder.enable_all().build()
+        let runtime = builder.enable_all().build().map_err(|error| format!("no runtime: {error}"))?;
+        runtime.block_on(serve(server, port))
+    }
+}
+
+fn serve_per_core(server: Server, port: u16, threads: Option<usize>) -> Result<Infallible, String> {
+    let threads = threads.and_then(NonZeroUsize::new).or(std::thread::available_parallelism().ok());
+    let router = move || server.clone().add_service(EchoServer::new(Bench));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let serving = ThreadPerCore::start(address, threads.unwrap_or(NonZeroUsize::MIN), router)
+        .map_err(|error| error.to_string())?;
+    clearway_interop::announce(serving.local_addr());
+    loop {
+        std::thread::park();
     }
 }
 
@@ -175,8 +195,11 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
         (Some("current_thread"), Some(_)) => {
             return Err("--workers: current_thread has one thread".into());
         }
+        (Some("thread_per_core"), threads) => Scheduler::PerCore { threads },
         (Some(other), _) => {
-            return Err(format!("--runtime: {other} is neither current_thread nor multi_thread"));
+            return Err(format!(
+                "--runtime: {other} is none of current_thread, multi_thread and thread_per_core"
+            ));
         }
     };
     let port = port.ok_or("--port is missing; see --help")?;
@@ -217,13 +240,13 @@ fn text(parser: &mut lexopt::Parser, flag: &str) -> Result<String, String> {
     parser.value().and_then(lexopt::ValueExt::string).map_err(|error| format!("{flag}: {error}"))
 }
 
-async fn serve(server: Server, port: u16, max_streams: Option<u32>) -> Result<Infallible, String> {
+async fn serve(server: Server, port: u16) -> Result<Infallible, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address))
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
     clearway_interop::announce(listener.local_addr().unwrap_or(address));
-    let router = server.max_concurrent_streams(max_streams).add_service(EchoServer::new(Bench));
+    let router = server.add_service(EchoServer::new(Bench));
     match router.serve_with_listener(listener, std::future::pending()).await {
         Err(error) => Err(error.to_string()),
         Ok(()) => Err("stopped serving although nobody asked for it".into()),
@@ -251,14 +274,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = match scheduler.build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("bench-server: no runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let Err(message) = runtime.block_on(serve(server, port, max_streams));
+    let Err(message) = scheduler.serve(server.max_concurrent_streams(max_streams), port);
     eprintln!("bench-server: {message}");
     ExitCode::FAILURE
 }
@@ -288,6 +304,11 @@ mod tests {
                 tls: Tls::Off
             })
         );
+        let scheduler = Scheduler::PerCore { threads: Some(2) };
+        assert_eq!(
+            read(&["--port=1", "--runtime=thread_per_core", "--workers=2"]),
+            Ok(Asked::Serve { port: 1, scheduler, max_streams: None, ends: Ends::CutOff, tls: Tls::Off })
+        );
         assert_eq!(read(&["--help"]), Ok(Asked::Help));
     }
 
@@ -298,6 +319,7 @@ mod tests {
             &["--port", "65536"],
             &["--port=1", "--workers=0"],
             &["--port=1", "--runtime=threads"],
+            &["--port=1", "--runtime=thread_per_core", "--workers=0"],
             &["--port=1", "--runtime=current_thread", "--workers=2"],
             &["--port=1", "more"],
             &["--port=1", "--cert=a", "--key=b"],
