@@ -117,14 +117,18 @@ impl Streams {
 
     #[inline]
     pub(crate) fn lookup(&self, id: u32) -> Lookup {
+        // First, because it takes no search: most of what is looked up is new, or in its place in the ring.
+        let idle = if self.is_local(id) { id >= self.next_local } else { id > self.last_remote };
+        if idle {
+            return Lookup::Idle;
+        }
         if let Some(slot) = self.slot_of(id)
             && let Some(entry) = self.slots.get(slot as usize)
             && entry.stream.as_ref().is_some_and(|stream| stream.tenure == Tenure::Live)
         {
             return Lookup::Live(StreamKey { slot, generation: entry.generation });
         }
-        let idle = if self.is_local(id) { id >= self.next_local } else { id > self.last_remote };
-        if idle { Lookup::Idle } else { Lookup::Closed(self.closed_by(id)) }
+        Lookup::Closed(self.closed_by(id))
     }
 
     fn closed_by(&self, id: u32) -> ClosedBy {
@@ -311,8 +315,8 @@ impl Streams {
             && *place == slot
         {
             *place = VACANT;
-        }
-        if !self.stragglers.is_empty() {
+        } else {
+            // Most streams end before their place is taken, and then the map need not be searched.
             self.stragglers.remove(&id);
         }
     }

@@ -275,6 +275,43 @@ fn streams_take_turns() {
     assert!(first.abs_diff(second) <= 2 * 16_384, "{first} and {second}");
 }
 
+/// A hundred streams share the connection evenly whatever size their pieces have: Jain's index is 0.99 or more, also in the
+/// middle of a turn.
+#[test]
+fn shares_do_not_depend_on_the_size_of_pieces() {
+    const STREAMS: usize = 100;
+    const TURNS_IN_HALVES: usize = 21;
+
+    let mut peer = Peer::of_server_with(Config::default(), &[(WINDOW, 1 << 24)]);
+    let ids: Vec<u32> = (0..100).map(|n| n * 2 + 1).collect();
+    for id in &ids {
+        peer.send(headers(*id).request().end_stream());
+        peer.respond(*id, false);
+    }
+    peer.drain();
+    for (n, id) in ids.iter().enumerate() {
+        // From one piece that is all to many that are a part of a frame each.
+        let piece = vec![0; [192 * 1024, 40_000, 16_384, 9_000, 3_000][n % 5]];
+        for _ in 0..(192 * 1024_usize).div_ceil(piece.len()) {
+            peer.write(*id, &piece, false);
+        }
+    }
+    let mut octets = vec![0_usize; STREAMS];
+    for _ in 0..TURNS_IN_HALVES {
+        peer.send(window_update(0, 50 * 16_384));
+        for (sum, id) in octets.iter_mut().zip(&ids) {
+            *sum += peer.take_data(*id);
+        }
+    }
+    let (sum, squares) = octets.iter().fold((0.0, 0.0), |(sum, squares), octets| {
+        let octets = *octets as f64;
+        (sum + octets, squares + octets * octets)
+    });
+    assert!(sum >= (TURNS_IN_HALVES * 50 * 16_384) as f64, "all credit is used: {sum}");
+    let index = sum * sum / (STREAMS as f64 * squares);
+    assert!(index >= 0.99, "Jain's index {index}: {octets:?}");
+}
+
 /// A stream that comes late and is small does not take the credit others have waited for.
 #[test]
 fn small_writes_do_not_starve_a_stream_that_waits_for_connection_credit() {
