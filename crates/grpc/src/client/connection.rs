@@ -377,6 +377,16 @@ impl Application for ClientConnection {
         }
     }
 
+    fn rest(&mut self) {
+        if self.calls.iter().all(Option::is_none) {
+            self.calls = Vec::new();
+        }
+        if self.deadlines.is_empty() {
+            self.deadlines = Deadlines::beginning(self.clock.now());
+        }
+        self.wakers.shrink_to_fit();
+    }
+
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ClientOp>) {
         // The channel hears of it first, so that it picks no closed connection for what is handed back.
         self.tell(Event::Closed { closed: closed.clone(), answered: self.answered });
