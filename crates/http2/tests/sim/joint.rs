@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clearway_http2::frame::SettingId;
+use clearway_http2::limits::Limits;
 use clearway_http2::{
     By, Config, Connection, ConnectionError, ErrorCode, Instant, Role, StreamKey, Violation, WindowTuning,
 };
@@ -47,12 +48,18 @@ fn config(random: &mut Random) -> Config {
         encoder_table_octets: [0, 100, 4_096][random.below(3)],
         max_concurrent_streams: [1, 3, 20, 1_000][random.below(4)],
         receive_budget_octets: [30_000, 1 << 24, 1 << 24][random.below(3)],
+        limits: Limits {
+            header_list_octets: [16_384, 60_000][random.below(2)],
+            send_stall: Duration::from_secs([5, 300][random.below(2)]),
+            ..Limits::default()
+        },
         ..Config::default()
     }
 }
 
 impl Joint {
-    pub(crate) fn new(random: &mut Random, now: Instant, totals: &Totals) -> Self {
+    pub(crate) fn new(random: &mut Random, now: Instant) -> Self {
+        let totals = Totals::default();
         let mut configs = [config(random), config(random)];
         let impatient = random.one_in(6);
         if impatient {
@@ -71,13 +78,16 @@ impl Joint {
             let tight = own.receive_budget_octets < 1 << 24;
             // A hundred windows are enough of any call.
             let most = u64::from(peer.stream_window_octets) * 100;
-            Program::new(role, Random::new(random.bits()), Totals::clone(totals), tight, most)
+            Program::new(role, Random::new(random.bits()), Totals::clone(&totals), tight, most)
         };
         let [client, server] = &configs;
         let programs = (program(Role::Client, client, server), program(Role::Server, server, client));
+        let watched = [random.one_in(3), random.one_in(3)];
+        let client = Connection::client(configs[CLIENT].clone(), now);
+        let server = Connection::server(configs[SERVER].clone(), now);
         let sides = [
-            Side::new(Role::Client, Connection::client(configs[CLIENT].clone(), now), programs.0),
-            Side::new(Role::Server, Connection::server(configs[SERVER].clone(), now), programs.1),
+            Side::new(Role::Client, client, programs.0, watched[CLIENT]),
+            Side::new(Role::Server, server, programs.1, watched[SERVER]),
         ];
         // DATA of one side is bounded by the other's windows.
         let ledgers = [SERVER, CLIENT].map(|receiver| Ledger::new(configs[receiver].stream_window_octets));
@@ -126,6 +136,7 @@ impl Joint {
         sabotage: &mut Option<Sabotage>,
     ) -> Result<(&'static str, usize), String> {
         let arrives = self.ways[1 - at].next().is_some_and(|next| next <= now);
+        self.sides[at].thrift(random.below(8));
         if self.sides[at].may_write(&self.ways[at]) && (!arrives || random.one_in(2)) {
             let most = 1 + random.below(self.ways[at].room());
             self.sides[at].write(now, &mut self.ways[at], most);

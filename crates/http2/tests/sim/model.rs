@@ -41,6 +41,8 @@ pub(crate) struct Model {
     streams: BTreeMap<u32, Stream>,
     /// The last stream our GOAWAY named.
     last_admitted: u32,
+    /// HEADERS that came and that CONTINUATION follows.
+    open_block: Option<FrameHeader>,
 }
 
 impl Stream {
@@ -79,7 +81,7 @@ fn word(payload: &[u8], at: usize) -> u32 {
 
 impl Model {
     pub(crate) fn new(role: Role) -> Self {
-        Self { role, streams: BTreeMap::new(), last_admitted: u32::MAX }
+        Self { role, streams: BTreeMap::new(), last_admitted: u32::MAX, open_block: None }
     }
 
     pub(crate) fn stream(&self, id: u32) -> Option<&Stream> {
@@ -87,7 +89,17 @@ impl Model {
     }
 
     /// A frame reached this side whole. True if it is a request that must be shown to the program, unless it is refused.
-    pub(crate) fn got(&mut self, header: FrameHeader, payload: &[u8]) -> bool {
+    pub(crate) fn got(&mut self, mut header: FrameHeader, payload: &[u8]) -> bool {
+        let field_block = matches!(header.kind, Kind::HEADERS | Kind::CONTINUATION);
+        if field_block {
+            // A section counts when it is whole (§4.3).
+            let began = self.open_block.take().unwrap_or(header);
+            if !header.flags.contains(Flags::END_HEADERS) {
+                self.open_block = Some(began);
+                return false;
+            }
+            header = began;
+        }
         let FrameHeader { kind, flags, stream_id, .. } = header;
         if kind == Kind::GOAWAY && self.role == Role::Client {
             let last = word(payload, 0);

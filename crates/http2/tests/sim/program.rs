@@ -39,7 +39,6 @@ pub(crate) enum Reading {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) id: u32,
-    pub(crate) number: u32,
     pub(crate) sent: u64,
     /// Our end was handed to the engine.
     pub(crate) finished: bool,
@@ -54,7 +53,7 @@ pub(crate) struct Call {
     pub(crate) waits_to_write: bool,
 }
 
-/// What each side (the server: `true`) has sent of each call in all, known once it has submitted the end.
+/// What each side (the server: `true`) has sent on each stream in all, known once it has submitted the end.
 pub(crate) type Totals = Rc<RefCell<BTreeMap<(u32, bool), u64>>>;
 
 /// The program.
@@ -66,6 +65,8 @@ pub(crate) struct Program {
     /// Requests shown since the world looked last.
     pub(crate) shown: Vec<u32>,
     held_slots: Vec<StreamKey>,
+    /// Header sections that were shown with a number.
+    sections: BTreeMap<u64, Vec<u8>>,
     totals: Totals,
     /// The receive budget is small enough to run out.
     tight: bool,
@@ -81,6 +82,16 @@ pub(crate) struct Program {
     /// The peer ended the connection for what we did.
     pub(crate) accused: Option<String>,
 }
+
+const PATHS: [&str; 3] = ["/sim.Calls/Unary", "/sim.Calls/Chat", "/"];
+
+const fn fixed(name: &'static str, value: &'static str) -> HeaderField<'static> {
+    HeaderField { name: name.as_bytes(), value: value.as_bytes(), indexing: Indexing::Insert }
+}
+
+static HEAD: [HeaderField<'static>; 2] = [fixed(":status", "200"), fixed("content-type", "application/grpc")];
+static TRAILERS: [HeaderField<'static>; 1] = [fixed("grpc-status", "0")];
+static TE: [HeaderField<'static>; 2] = [fixed("te", "trailers"), fixed("content-type", "application/grpc")];
 
 fn field<'a>(name: &'a str, value: &'a str) -> HeaderField<'a> {
     HeaderField { name: name.as_bytes(), value: value.as_bytes(), indexing: Indexing::Insert }
@@ -99,6 +110,7 @@ impl Program {
             calls: BTreeMap::new(),
             shown: Vec::new(),
             held_slots: Vec::new(),
+            sections: BTreeMap::new(),
             totals,
             tight,
             most,
@@ -125,12 +137,20 @@ impl Program {
         self.calls.get_mut(&stream)
     }
 
-    fn begin(&mut self, tx: &Tx, stream: StreamKey, number: u32) {
+    /// The value of a header: mostly none, sometimes one that takes several frames, as far as the peer wants it.
+    fn filling(&mut self, tx: &Tx) -> String {
+        let room = tx.peer_settings();
+        let room = if room.received { room.max_header_list as usize } else { 16_384 };
+        let most = [0, 0, 100, 3_000, room - 1_000][self.random.below(5)];
+        let octet = ["x", "y"][self.random.below(2)];
+        octet.repeat(self.random.below(most))
+    }
+
+    fn begin(&mut self, tx: &Tx, stream: StreamKey) {
         let id = tx.stream_id(stream).unwrap_or_default();
         let reading = if self.random.one_in(3) { Reading::NowAndThen } else { Reading::AtOnce };
         let call = Call {
             id,
-            number,
             sent: 0,
             finished: false,
             head_said: self.role == Role::Client,
@@ -148,25 +168,26 @@ impl Program {
     }
 
     /// Client: opens a call, if it may.
-    pub(crate) fn open(&mut self, tx: &mut Tx, number: u32) -> bool {
+    pub(crate) fn open(&mut self, tx: &mut Tx) -> bool {
         if self.calls.len() >= self.most_calls {
             return false;
         }
-        let path = format!("/{number}");
+        let path = PATHS[self.random.below(PATHS.len())];
         let end = self.random.one_in(5);
         let fields = [field(":method", "POST"), field(":scheme", "http"), field(":authority", "sim")];
         let opened = if end || self.random.one_in(2) {
-            let more =
-                if self.random.one_in(4) { "x".repeat(self.random.below(3_000)) } else { String::new() };
-            let fields = fields.into_iter().chain([field(":path", &path), field("x-more", &more)]);
+            let more = self.filling(tx);
+            let more = (!more.is_empty()).then(|| field("x-more", &more));
+            let fields = fields.into_iter().chain([field(":path", path)]).chain(more);
             tx.open(fields, end)
         } else {
-            let [first, second] = [Part { number: 0, fields: &fields }, Part { number: 1, fields: &[] }];
-            tx.open_parts(first, Some(field(":path", &path)), second, std::iter::empty())
+            let [first, second] = [Part { number: 0, fields: &fields }, Part { number: 1, fields: &TE }];
+            let rest = self.random.one_in(3).then(|| field("x-rest", "z"));
+            tx.open_parts(first, Some(field(":path", path)), second, rest.into_iter())
         };
         match opened {
             Ok(stream) => {
-                self.begin(tx, stream, number);
+                self.begin(tx, stream);
                 if end {
                     self.finished(stream);
                 }
@@ -187,7 +208,7 @@ impl Program {
     fn finished(&mut self, stream: StreamKey) {
         if let Some(call) = self.calls.get_mut(&stream) {
             call.finished = true;
-            self.totals.borrow_mut().insert((call.number, self.role == Role::Server), call.sent);
+            self.totals.borrow_mut().insert((call.id, self.role == Role::Server), call.sent);
         }
     }
 
@@ -244,8 +265,12 @@ impl Program {
             return self.sent("an informational response", outcome);
         }
         let end = self.random.one_in(8);
-        let more = if self.random.one_in(4) { "y".repeat(self.random.below(300)) } else { String::new() };
-        let outcome = tx.send_headers(stream, [field(":status", "200"), field("x-more", &more)], end);
+        let outcome = if self.random.one_in(2) {
+            tx.send_fixed_headers(stream, &HEAD, end)
+        } else {
+            let more = self.filling(tx);
+            tx.send_headers(stream, [field(":status", "200"), field("x-more", &more)], end)
+        };
         self.sent("the head", outcome);
         if let Some(call) = self.calls.get_mut(&stream) {
             call.head_said = true;
@@ -259,7 +284,7 @@ impl Program {
         let Some(call) = self.calls.get_mut(&stream) else { return };
         let most = [1, 20, 300, 700, 5_000, 70_000][self.random.below(6)];
         let octets = self.random.below(most).min(usize::try_from(self.most - call.sent).unwrap_or(0));
-        let data = body::octets(call.number, self.role, call.sent, octets);
+        let data = body::octets(call.id, self.role, call.sent, octets);
         call.sent += octets as u64;
         let end = self.random.one_in(12);
         let outcome = if self.random.one_in(2) {
@@ -281,6 +306,8 @@ impl Program {
         let sent = self.calls.get(&stream).map_or(0, |call| call.sent).to_string();
         let outcome = if self.random.one_in(3) {
             tx.finish(stream)
+        } else if self.random.one_in(3) {
+            tx.send_fixed_trailers(stream, &TRAILERS)
         } else {
             tx.send_trailers(stream, [field("grpc-status", "0"), field("x-sent", &sent)])
         };
@@ -343,20 +370,28 @@ impl Program {
         let role = self.role;
         let Some(call) = self.calls.get_mut(&stream) else { return };
         if std::mem::replace(&mut call.got_end, true) {
-            let text = format!("the peer's side of call {} ended twice", call.number);
+            let text = format!("the peer's side of call {} ended twice", call.id);
             return self.blame(text);
         }
-        let sent = self.totals.borrow().get(&(call.number, peer == Role::Server)).copied();
+        let sent = self.totals.borrow().get(&(call.id, peer == Role::Server)).copied();
         if sent != Some(call.received) || claimed.is_some_and(|claimed| claimed != call.received) {
-            let text = format!(
-                "call {}: {} octets came of {sent:?} (claimed {claimed:?})",
-                call.number, call.received
-            );
+            let text =
+                format!("call {}: {} octets came of {sent:?} (claimed {claimed:?})", call.id, call.received);
             return self.blame(text);
         }
         if role == Role::Client {
             call.ended = Some(Ended::Complete);
         }
+    }
+
+    /// Server: a request begins.
+    fn requested(&mut self, tx: &mut Tx, stream: StreamKey, end_stream: bool) {
+        self.begin(tx, stream);
+        self.shown.extend(tx.stream_id(stream));
+        if end_stream {
+            self.check_end(stream, None);
+        }
+        self.react(tx, stream);
     }
 
     /// Now and then something is done inside of a callback.
@@ -369,14 +404,29 @@ impl Program {
 
 impl Handler for Program {
     fn on_request(&mut self, tx: &mut Tx, stream: StreamKey, head: &RequestHead<'_>, end_stream: bool) {
-        let number = std::str::from_utf8(head.path).ok().and_then(|path| path[1..].parse().ok());
-        let Some(number) = number else { return self.blame(format!("bad path {:?}", head.path)) };
-        self.begin(tx, stream, number);
-        self.shown.extend(tx.stream_id(stream));
-        if end_stream {
-            self.check_end(stream, None);
+        if !PATHS.iter().any(|path| path.as_bytes() == head.path) {
+            return self.blame(format!("bad path {:?}", head.path));
         }
-        self.react(tx, stream);
+        if head.section > 0 {
+            self.sections.insert(head.section, head.path.to_vec());
+        }
+        self.requested(tx, stream, end_stream);
+    }
+
+    fn on_request_again(&mut self, tx: &mut Tx, stream: StreamKey, section: u64, end_stream: bool) -> bool {
+        if !self.sections.contains_key(&section) {
+            self.blame(format!("section {section} was never shown"));
+        }
+        // It may have forgotten.
+        let known = self.random.one_in(2);
+        if known {
+            self.requested(tx, stream, end_stream);
+        }
+        known
+    }
+
+    fn on_oversize_request(&mut self, _: &mut Tx, _: StreamKey, octets: usize) {
+        self.blame(format!("a request of {octets} octets is over the limit that was announced"));
     }
 
     fn on_response(&mut self, tx: &mut Tx, stream: StreamKey, head: &ResponseHead<'_>, end_stream: bool) {
@@ -401,8 +451,8 @@ impl Handler for Program {
         let peer = if self.role == Role::Client { Role::Server } else { Role::Client };
         let Some(call) = self.call(stream, "DATA") else { return };
         let octets = data.as_slice();
-        if octets != body::octets(call.number, peer, call.received, octets.len()) || !call.got_head {
-            let text = format!("call {}: wrong octets at {}", call.number, call.received);
+        if octets != body::octets(call.id, peer, call.received, octets.len()) || !call.got_head {
+            let text = format!("call {}: wrong octets at {}", call.id, call.received);
             return self.blame(text);
         }
         call.received += octets.len() as u64;
@@ -423,7 +473,7 @@ impl Handler for Program {
         }
         let claimed = fields.iter().find(|field| field.name == b"x-sent").map(|field| field.value);
         let claimed = claimed.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-        if claimed.is_none() {
+        if !fields.iter().any(|field| field.name == b"grpc-status" && field.value == b"0") {
             return self.blame("trailers that nobody sent".to_owned());
         }
         self.check_end(stream, claimed);

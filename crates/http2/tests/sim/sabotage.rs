@@ -73,6 +73,14 @@ impl Handler for Between<'_> {
         self.program.on_request(tx, stream, head, end_stream);
     }
 
+    fn on_request_again(&mut self, tx: &mut Tx, stream: StreamKey, section: u64, end_stream: bool) -> bool {
+        self.program.on_request_again(tx, stream, section, end_stream)
+    }
+
+    fn on_oversize_request(&mut self, tx: &mut Tx, stream: StreamKey, octets: usize) {
+        self.program.on_oversize_request(tx, stream, octets);
+    }
+
     fn on_response(&mut self, tx: &mut Tx, stream: StreamKey, head: &ResponseHead<'_>, end_stream: bool) {
         self.program.on_response(tx, stream, head, end_stream);
     }

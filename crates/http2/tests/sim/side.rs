@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use clearway_http2::connection::PREFACE;
 use clearway_http2::frame::{Flags, FrameHeader, Kind, SettingId, encode_settings};
@@ -14,6 +15,7 @@ use crate::ledger::Ledger;
 use crate::model::{Model, Verdict};
 use crate::program::{Call, Ended, Program};
 use crate::sabotage::{Between, Sabotage};
+use crate::watch::{Counts, Shown};
 
 /// A frame in the engine's output.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +52,13 @@ pub(crate) struct Side {
     pub(crate) inject: Option<Vec<(SettingId, u32)>>,
     /// The connection is over here.
     pub(crate) over: bool,
+    /// What an observer was shown, and what it should have been.
+    shown: Option<Arc<Shown>>,
+    counts: Counts,
 }
 
 impl Side {
-    pub(crate) fn new(role: Role, engine: Connection, program: Program) -> Self {
+    pub(crate) fn new(role: Role, mut engine: Connection, program: Program, watched: bool) -> Self {
         let client = role == Role::Client;
         let mut leaving = VecDeque::new();
         if client {
@@ -67,7 +72,6 @@ impl Side {
         }
         Self {
             role,
-            engine,
             program,
             model: Model::new(role),
             out: FrameTap::new(client),
@@ -80,6 +84,9 @@ impl Side {
             acks_sent: 0,
             inject: None,
             over: false,
+            shown: watched.then(|| Shown::on(&mut engine)),
+            counts: Counts::default(),
+            engine,
         }
     }
 
@@ -101,9 +108,13 @@ impl Side {
             let passed = skip.min(slice.len());
             skip -= passed;
             let (leaving, model, headed) = (&mut self.leaving, &mut self.model, &mut self.headed);
-            let (acks_sent, role) = (&mut self.acks_sent, self.role);
+            let (acks_sent, role, counts) = (&mut self.acks_sent, self.role, &mut self.counts);
             self.out.feed(&slice[passed..], |tapped| {
+                if let Tapped::Content(_, octets) = tapped {
+                    counts.octets[0] += octets as u64;
+                }
                 let Tapped::Whole(header, payload) = tapped else { return };
+                counts.frames[0] += u64::from(header.kind != Kind::DATA);
                 let first = header.kind == Kind::HEADERS && headed.insert(header.stream_id);
                 let swallowed = sabotage.as_mut().is_some_and(|sabotage| sabotage.swallows(header));
                 let lost = swallowed
@@ -130,6 +141,16 @@ impl Side {
             });
         }
         self.seen = self.engine.pending_output();
+    }
+
+    /// Now and then the driver takes the output's buffer away, or lets the engine give back what it can have again.
+    pub(crate) fn thrift(&mut self, chance: usize) {
+        match chance {
+            0 => drop(self.engine.take_buffer()),
+            1 if !self.engine.has_buffer() => self.engine.give_buffer(Vec::with_capacity(4_096)),
+            2 => self.engine.rest(),
+            _ => {}
+        }
     }
 
     /// True if there is something to write and the link takes it.
@@ -189,10 +210,11 @@ impl Side {
         let mut between = Between { program: &mut self.program, sabotage: sabotage.as_mut() };
         let taken = self.engine.recv(now, piece, &mut between)?;
         let (mine, theirs) = ledgers;
-        let (model, mut fresh) = (&mut self.model, Vec::new());
+        let (model, mut fresh, counts) = (&mut self.model, Vec::new(), &mut self.counts);
         self.into.feed(&piece[..taken], |tapped| match tapped {
             Tapped::Begins(header) if header.kind == Kind::DATA => theirs.data_got(header),
             Tapped::Whole(header, payload) => {
+                counts.frames[1] += u64::from(header.kind != Kind::DATA);
                 mine.answer_got(header, payload);
                 if header.kind == Kind::SETTINGS && header.flags.contains(Flags::ACK) {
                     theirs.acknowledged();
@@ -210,6 +232,14 @@ impl Side {
     pub(crate) fn check(&mut self, now: Instant) -> Result<Vec<(u32, Ended)>, String> {
         if let Some(fault) = self.program.fault.take() {
             return Err(format!("{:?}: {fault}", self.role));
+        }
+        // DATA that comes for a stream that is gone is not shown.
+        let watched = self.shown.as_ref().map(|shown| shown.counts());
+        if let Some(shown) = watched
+            && (shown.frames != self.counts.frames || shown.octets[0] != self.counts.octets[0])
+            && !self.over
+        {
+            return Err(format!("{:?}: an observer saw {shown:?} of {:?}", self.role, self.counts));
         }
         let ids: Vec<u32> = self.program.calls.values().map(|call| call.id).collect();
         let mut over = Vec::new();

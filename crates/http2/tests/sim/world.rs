@@ -1,16 +1,12 @@
 //! All connections of a run and the clock they share: a step is one event, chosen by the seed.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
 use std::time::Duration;
 
 use clearway_http2::Instant;
 use clearway_testkit::{Random, Trail, Weather};
 
 use crate::joint::{CLIENT, Joint, SERVER};
-use crate::program::Totals;
 use crate::sabotage::{Bug, Sabotage};
 
 /// Steps between two times when everything must come to rest.
@@ -42,11 +38,11 @@ pub(crate) struct World {
     joints: Vec<Joint>,
     now: Instant,
     random: Random,
-    totals: Totals,
-    next_call: u32,
     pub(crate) trail: Trail<Happened>,
     pub(crate) steps: u64,
     pub(crate) connections: u64,
+    /// Calls that were opened.
+    pub(crate) calls: u64,
     sabotage: Option<Sabotage>,
     /// Connections end often.
     rough: bool,
@@ -62,28 +58,21 @@ impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>) -> Self {
         let mut random = Random::new(seed);
         let sabotage = bug.map(|bug| Sabotage::new(bug, random.below(50)));
-        let totals: Totals = Rc::new(RefCell::new(BTreeMap::new()));
         let joints: Vec<Joint> =
-            (0..1 + random.below(3)).map(|_| Joint::new(&mut random, Instant::ZERO, &totals)).collect();
+            (0..1 + random.below(3)).map(|_| Joint::new(&mut random, Instant::ZERO)).collect();
         Self {
             connections: joints.len() as u64,
             rough: random.one_in(2),
             joints,
             now: Instant::ZERO,
             random,
-            totals,
-            next_call: 1,
+            calls: 0,
             trail: Trail::new(),
             steps: 0,
             sabotage,
             under_way: (0, "", ""),
             struck_at: None,
         }
-    }
-
-    /// Calls that were opened.
-    pub(crate) fn calls(&self) -> u32 {
-        self.next_call - 1
     }
 
     /// Runs so many steps, and comes to rest again and again.
@@ -100,10 +89,9 @@ impl World {
             }
             if self.random.one_in(3) {
                 let j = self.random.below(self.joints.len());
-                self.joints[j] = Joint::new(&mut self.random, self.now, &self.totals);
+                self.joints[j] = Joint::new(&mut self.random, self.now);
                 self.connections += 1;
             }
-            self.totals.borrow_mut().clear();
         }
         Ok(())
     }
@@ -124,7 +112,7 @@ impl World {
         }
         for joint in &mut self.joints {
             if joint.is_over() {
-                *joint = Joint::new(&mut self.random, self.now, &self.totals);
+                *joint = Joint::new(&mut self.random, self.now);
                 self.connections += 1;
             }
         }
@@ -164,12 +152,10 @@ impl World {
         let ends = if self.rough || self.random.one_in(20) { 0 } else { 10 };
         match ends + self.random.below(1_000 - ends) {
             10..300 => {
-                let number = self.next_call;
                 let mut opened = false;
                 what = "opens";
-                joint
-                    .act(CLIENT, now, &mut self.sabotage, |program, tx| opened = program.open(tx, number))?;
-                self.next_call += u32::from(opened);
+                joint.act(CLIENT, now, &mut self.sabotage, |program, tx| opened = program.open(tx))?;
+                self.calls += u64::from(opened);
             }
             0..8 => {
                 joint.act(side, now, &mut self.sabotage, |program, tx| {
