@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clearway::client::{Grpc, MethodPath};
 use clearway::codec::BytesCodec;
 use clearway::transport::Processed;
-use clearway::{Code, Request, Status, Streaming};
+use clearway::{Code, Request, Response, Status, Streaming};
 use tokio::sync::mpsc;
 
 use crate::model;
@@ -16,6 +16,9 @@ use crate::service::Messages;
 
 /// No call takes longer, whatever befalls it: stalls, gaps, back-off and all.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How much later than its deadline a call may end: timers have steps of a millisecond.
+const SLACK: Duration = Duration::from_millis(2);
 
 /// A stream of requests, from a task of its own.
 fn feed(world: &World, plan: Plan) -> Messages<Bytes> {
@@ -60,10 +63,12 @@ async fn make(grpc: &Grpc, world: &World, plan: Plan) -> Result<(), Status> {
         }
         Kind::Download => {
             let response = grpc.server_streaming(one(), path("/sim.Calls/Download"), BytesCodec).await?;
+            check_metadata(world, plan, &response);
             read(world, plan, response.into_inner()).await?;
         }
         Kind::Chat => {
             let response = grpc.bidi_streaming(many(), path("/sim.Calls/Chat"), BytesCodec).await?;
+            check_metadata(world, plan, &response);
             read(world, plan, response.into_inner()).await?;
         }
     }
@@ -72,9 +77,15 @@ async fn make(grpc: &Grpc, world: &World, plan: Plan) -> Result<(), Status> {
 
 async fn read(world: &World, plan: Plan, mut responses: Streaming<Bytes>) -> Result<(), Status> {
     let mut seen = 0;
+    if plan.drops_after == Some(0) {
+        return Err(gave_up());
+    }
     while let Some(message) = responses.message().await? {
         check(world, plan, seen, &message);
         seen += 1;
+        if plan.drops_after == Some(seen) {
+            return Err(gave_up());
+        }
         if !plan.reading_gap.is_zero() {
             tokio::time::sleep(plan.reading_gap).await;
         }
@@ -83,6 +94,18 @@ async fn read(world: &World, plan: Plan, mut responses: Streaming<Bytes>) -> Res
         world.fault(format!("call {}: {seen} responses came of {}", plan.number, plan.responses));
     }
     Ok(())
+}
+
+/// Stands for a caller that drops the rest; no server and no library of ours says that.
+fn gave_up() -> Status {
+    Status::new(Code::Unauthenticated, "dropped")
+}
+
+fn check_metadata<T>(world: &World, plan: Plan, response: &Response<T>) {
+    let of = response.metadata().get("x-for").and_then(|value| value.to_str().ok()?.parse().ok());
+    if of != Some(plan.number) {
+        world.fault(format!("call {} got the metadata of {of:?}", plan.number));
+    }
 }
 
 fn check(world: &World, plan: Plan, index: u32, message: &Bytes) {
@@ -104,6 +127,7 @@ pub(crate) async fn call(grpc: Grpc, world: World, number: u32) {
     let outcome = tokio::time::timeout(patience, make(&grpc, &world, plan)).await;
     let code = match &outcome {
         Ok(Ok(())) => Some(Code::Ok),
+        Ok(Err(status)) if status.code() == Code::Unauthenticated => None,
         Ok(Err(status)) => Some(status.code()),
         Err(_) => None,
     };
@@ -114,6 +138,7 @@ pub(crate) async fn call(grpc: Grpc, world: World, number: u32) {
         .entry(code.map_or_else(|| "given up".to_owned(), |code| code.to_string()))
         .or_default() += 1;
     match outcome {
+        Ok(_) if code.is_none() => {}
         Ok(outcome) => compare(&world, number, outcome.err()),
         Err(_) if plan.cancelled_after.is_none() => world.fault(format!("call {number} is stuck: {plan:?}")),
         Err(_) => {}
@@ -127,12 +152,15 @@ fn compare(world: &World, number: u32, failed: Option<Status>) {
     let expected = model::expect(&record, number, now);
     let code = failed.as_ref().map_or(Code::Ok, Status::code);
     let call = &record.calls[number as usize];
-    let said = call.handlers == 0 || code != Code::Ok || model::may_say(&record, number, code);
+    let late = model::late_by(&record, number, now);
     let cause = failed.as_ref().and_then(Status::transport);
     let unprocessed = cause.is_some_and(|cause| cause.processed == Processed::No);
     let plan = record.plans[number as usize];
     let mut faults = Vec::new();
-    if !expected.codes.contains(&code) || !said {
+    if late > SLACK && plan.reading_gap.is_zero() {
+        faults.push(format!("call {number} ended {late:?} after its deadline: {plan:?}"));
+    }
+    if !expected.codes.contains(&code) || !expected.said_so {
         faults.push(format!("call {number} ended with {failed:?}, want {expected:?}; {plan:?}; {call:?}"));
     }
     let (again, unseen) = (call.attempts.len() > 1, unprocessed);

@@ -114,7 +114,7 @@ fn connected(world: &World) -> ClientEnd {
     let ([up, down], goes) = fates(random, now);
     let mut way = || Way::new(Random::new(random.bits()), weather);
     let (up_way, down_way) = (way(), way());
-    let config = service::config(random);
+    let (config, watched) = (service::config(random), random.one_in(3));
     drop(record);
     let (client, client_side) = tokio::io::duplex(weather.capacity.min(16_384));
     let (server, server_side) = tokio::io::duplex(weather.capacity.min(16_384));
@@ -124,7 +124,7 @@ fn connected(world: &World) -> ClientEnd {
     tokio::spawn(relay(up, up_way, true).run(client_reads, server_writes));
     tokio::spawn(relay(down, down_way, false).run(server_reads, client_writes));
     let goes = world.at(goes.min(Instant::from_millis(86_400_000)));
-    let router = service::router(world, config);
+    let router = service::router(world, config, watched);
     tokio::spawn(async move {
         router.serve_connection_with_shutdown(Stream::from(server), tokio::time::sleep_until(goes)).await;
     });

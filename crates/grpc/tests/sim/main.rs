@@ -62,7 +62,11 @@ async fn round(world: &World) {
         (config, record.random.below(100) as f64 / 100.0, record.plans.len())
     };
     let connect_world = world.clone();
-    let endpoint = Endpoint::from_static("http://sim")
+    let mut endpoint = Endpoint::from_static("http://sim");
+    if world.record().random.one_in(3) {
+        endpoint = endpoint.observe(|_| Box::new(service::Blind));
+    }
+    let endpoint = endpoint
         .http2_config(config)
         .fixed_jitter(jitter)
         .connector(move || link::connect(connect_world.clone()));

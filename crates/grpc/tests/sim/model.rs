@@ -5,6 +5,8 @@
 //!
 //! What reaches a client before its deadline decides; what reaches it later races with the deadline, and either is right.
 
+use std::time::Duration;
+
 use clearway::Code;
 use clearway_http2::{ErrorCode, Instant};
 
@@ -16,6 +18,8 @@ pub(crate) struct Expected {
     pub(crate) codes: Vec<Code>,
     /// The server said that it did not look at it: that must be reported.
     pub(crate) must_be_unprocessed: bool,
+    /// If a status was delivered, its handler said it.
+    pub(crate) said_so: bool,
     /// Nothing shows that the server cannot have looked at it.
     pub(crate) may_be_processed: bool,
 }
@@ -43,7 +47,7 @@ const fn of_reset(code: ErrorCode) -> Code {
 pub(crate) fn expect(record: &Record, number: u32, at: Instant) -> Expected {
     let (plan, call) = (&record.plans[number as usize], &record.calls[number as usize]);
     let deadline = plan.deadline.map_or(Instant::FAR_FUTURE, |timeout| call.began + timeout);
-    let mut expected = Expected::default();
+    let mut expected = Expected { said_so: true, ..Expected::default() };
     let last = call.attempts.last().map(|(connection, stream)| {
         let connection = &record.connections[*connection];
         let over = connection.over.map(|at| (at, Fact::Over));
@@ -59,6 +63,9 @@ pub(crate) fn expect(record: &Record, number: u32, at: Instant) -> Expected {
             expected.must_be_unprocessed = refused && !again;
             expected.may_be_processed = !refused || again;
             waits = refused;
+            if let Fact::Status(code) = fact {
+                expected.said_so = may_say(record, number, code);
+            }
             expected.codes.push(match fact {
                 Fact::Status(code) => code,
                 Fact::BareEnd => Code::Unknown,
@@ -104,8 +111,14 @@ fn failing(record: &Record, from: Instant, to: Instant) -> Option<Instant> {
     spells.map(|since| (*since).max(from)).min()
 }
 
+/// How long after its deadline a call goes on at `at`.
+pub(crate) fn late_by(record: &Record, number: u32, at: Instant) -> Duration {
+    let (plan, call) = (&record.plans[number as usize], &record.calls[number as usize]);
+    plan.deadline.map_or(Duration::ZERO, |timeout| at - (call.began + timeout))
+}
+
 /// What a server may say about a call: what its handler said, unless the deadline was faster.
-pub(crate) fn may_say(record: &Record, number: u32, code: Code) -> bool {
+fn may_say(record: &Record, number: u32, code: Code) -> bool {
     let (plan, call) = (&record.plans[number as usize], &record.calls[number as usize]);
     call.said == Some(code) || (code == Code::DeadlineExceeded && plan.deadline.is_some())
 }

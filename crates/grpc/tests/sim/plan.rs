@@ -53,6 +53,10 @@ pub(crate) struct Plan {
     pub(crate) code: Code,
     pub(crate) deadline: Option<Duration>,
     pub(crate) cancelled_after: Option<Duration>,
+    /// The caller reads so many messages and then drops the rest.
+    pub(crate) drops_after: Option<u32>,
+    /// The handler panics where it would have ended.
+    pub(crate) panics: bool,
 }
 
 const CODES: [Code; 3] = [Code::NotFound, Code::Aborted, Code::DataLoss];
@@ -72,17 +76,23 @@ impl Plan {
         let code = if random.one_in(5) { CODES[random.below(CODES.len())] } else { Code::Ok };
         let mut gap = |most| sometimes(random, 3, most).unwrap_or_default();
         let [request_gap, response_gap, reading_gap] = [gap(200), gap(200), gap(100)];
+        let large = kind == Kind::Unary && random.one_in(10);
+        let longest = if large {
+            900_000
+        } else {
+            [10, 1_000, 20_000, 150_000][random.below(4)].min(200_000 / (requests + responses + 1) as usize)
+        };
+        let panics = random.one_in(20);
         Self {
             number,
             kind,
             style: [Style::ReadsFirst, Style::Alternates, Style::Ignores][random.below(3)],
             requests: if matches!(kind, Kind::Unary | Kind::Download) { 1 } else { requests },
             responses: match kind {
-                Kind::Unary | Kind::Upload => u32::from(code == Code::Ok),
+                Kind::Unary | Kind::Upload => u32::from(code == Code::Ok && !panics),
                 Kind::Download | Kind::Chat => responses,
             },
-            longest: [10, 1_000, 20_000, 150_000][random.below(4)]
-                .min(200_000 / (requests + responses + 1) as usize),
+            longest,
             request_gap,
             response_gap,
             reading_gap,
@@ -90,6 +100,8 @@ impl Plan {
             code,
             deadline: sometimes(random, 4, 4_000),
             cancelled_after: sometimes(random, 6, 2_000),
+            drops_after: random.one_in(12).then(|| u32::try_from(random.below(5)).unwrap_or(0)),
+            panics,
         }
     }
 

@@ -10,7 +10,7 @@ use clearway::codegen::Stream;
 use clearway::server::GenericService;
 use clearway::transport::{Router, Server};
 use clearway::{Code, Request, Response, Status, Streaming};
-use clearway_http2::Config;
+use clearway_http2::{Config, Instant, Observer, Trace};
 use clearway_testkit::Random;
 use tokio::sync::mpsc;
 
@@ -54,6 +54,11 @@ impl Running {
 
     /// What the plan ends with.
     fn end(&self) -> Result<(), Status> {
+        if self.plan.panics {
+            self.says(Code::Unknown);
+            // Without the message that a panic prints.
+            std::panic::resume_unwind(Box::new("as planned"));
+        }
         self.says(self.plan.code);
         if self.plan.code == Code::Ok { Ok(()) } else { Err(Status::new(self.plan.code, "as planned")) }
     }
@@ -162,14 +167,29 @@ async fn many(
     }
     running.wait().await;
     let (sender, messages) = mpsc::channel(2);
+    let number = running.plan.number;
+    if running.plan.panics {
+        // What panics here is the handler, and not the task that makes its messages.
+        running.end()?;
+    }
     tokio::spawn(running.send(requests, sender));
-    Ok(Response::new(Messages(messages)))
+    let mut response = Response::new(Messages(messages));
+    response.metadata_mut().insert("x-for", number.to_string().parse().expect("digits"));
+    Ok(response)
+}
+
+/// An observer that looks away: with it connections go other ways than without.
+pub(crate) struct Blind;
+
+impl Observer for Blind {
+    fn on_trace(&mut self, _: Instant, _: &Trace<'_>) {}
 }
 
 /// A server's knobs.
 pub(crate) fn config(random: &mut Random) -> Config {
     Config {
         stream_window_octets: [2_000, 65_536, 65_536][random.below(3)],
+        receive_budget_octets: [200_000, 1 << 24, 1 << 24][random.below(3)],
         max_concurrent_streams: [1, 4, 100, 1_000][random.below(4)],
         // The last stream is named before those on their way are in.
         peer_timeout: Duration::from_millis([60, 10_000, 10_000][random.below(3)]),
@@ -178,7 +198,7 @@ pub(crate) fn config(random: &mut Random) -> Config {
 }
 
 /// A server for one connection.
-pub(crate) fn router(world: &World, config: Config) -> Router {
+pub(crate) fn router(world: &World, config: Config, watched: bool) -> Router {
     let [one, two, three, four] = [(); 4].map(|()| world.clone());
     let service = GenericService::new("sim.Calls")
         .unary("Unary", BytesCodec, move |request: Request<Bytes>| {
@@ -195,5 +215,9 @@ pub(crate) fn router(world: &World, config: Config) -> Router {
         .bidi_streaming("Chat", BytesCodec, move |request: Request<Streaming<Bytes>>| {
             many(Running::begin(&four, request.metadata()), Some(request.into_inner()))
         });
-    Server::builder().http2_config(config).add_service(service)
+    let mut server = Server::builder().http2_config(config);
+    if watched {
+        server = server.observe(|_| Box::new(Blind));
+    }
+    server.add_service(service)
 }
