@@ -47,8 +47,8 @@ fn request<T>(plan: Plan, message: T) -> Request<T> {
     request
 }
 
-/// Makes the call; says how many messages came.
-async fn make(grpc: &Grpc, world: &World, plan: Plan) -> Result<(), Status> {
+/// Makes the call. Its handle of the channel, which may be the last, is gone while messages are still read.
+async fn make(grpc: Grpc, world: &World, plan: Plan) -> Result<(), Status> {
     let one = || request(plan, plan.message(From::Client, 0));
     let many = || request(plan, feed(world, plan));
     let path = |name| MethodPath::from_static(name);
@@ -64,11 +64,13 @@ async fn make(grpc: &Grpc, world: &World, plan: Plan) -> Result<(), Status> {
         Kind::Download => {
             let response = grpc.server_streaming(one(), path("/sim.Calls/Download"), BytesCodec).await?;
             check_metadata(world, plan, &response);
+            drop(grpc);
             read(world, plan, response.into_inner()).await?;
         }
         Kind::Chat => {
             let response = grpc.bidi_streaming(many(), path("/sim.Calls/Chat"), BytesCodec).await?;
             check_metadata(world, plan, &response);
+            drop(grpc);
             read(world, plan, response.into_inner()).await?;
         }
     }
@@ -124,7 +126,7 @@ pub(crate) async fn call(grpc: Grpc, world: World, number: u32) {
         record.note(Happened::Begins(plan));
     }
     let patience = plan.cancelled_after.unwrap_or(PATIENCE);
-    let outcome = tokio::time::timeout(patience, make(&grpc, &world, plan)).await;
+    let outcome = tokio::time::timeout(patience, make(grpc, &world, plan)).await;
     let code = match &outcome {
         Ok(Ok(())) => Some(Code::Ok),
         Ok(Err(status)) if status.code() == Code::Unauthenticated => None,

@@ -106,8 +106,8 @@ fn connected(world: &World) -> ClientEnd {
     let slow = random.below(3);
     let weather = Weather {
         longest_delay: Duration::from_micros([10, 2_000, 50_000][slow]),
-        longest_piece: [200, 5_000, 60_000][random.below(3)],
-        crumbs: [3, 30][random.below(2)],
+        longest_piece: [200, 5_000, 5_000, 60_000, 60_000][random.below(5)],
+        crumbs: [3, 30, 30][random.below(3)],
         // What is on a long way must be much, or it takes for ever.
         capacity: [500 << (3 * slow), 50_000, 200_000][random.below(3)],
     };
@@ -115,6 +115,8 @@ fn connected(world: &World) -> ClientEnd {
     let mut way = || Way::new(Random::new(random.bits()), weather);
     let (up_way, down_way) = (way(), way());
     let (config, watched) = (service::config(random), random.one_in(3));
+    // A server that is killed takes its handlers with it.
+    let killed = if random.one_in(10) { random.bits() % 6_000 } else { 86_400_000 };
     drop(record);
     let (client, client_side) = tokio::io::duplex(weather.capacity.min(16_384));
     let (server, server_side) = tokio::io::duplex(weather.capacity.min(16_384));
@@ -126,7 +128,9 @@ fn connected(world: &World) -> ClientEnd {
     let goes = world.at(goes.min(Instant::from_millis(86_400_000)));
     let router = service::router(world, config, watched);
     tokio::spawn(async move {
-        router.serve_connection_with_shutdown(Stream::from(server), tokio::time::sleep_until(goes)).await;
+        let goes = tokio::time::sleep_until(goes);
+        let serving = router.serve_connection_with_shutdown(Stream::from(server), goes);
+        let _ = tokio::time::timeout(Duration::from_millis(killed), serving).await;
     });
     ClientEnd { io: client, listener: Listener::new(true), world: world.clone(), number }
 }

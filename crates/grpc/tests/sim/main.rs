@@ -168,6 +168,24 @@ fn random_calls_keep_every_invariant() {
     }
 }
 
+/// A runtime that goes down in the middle of everything takes all handlers with it, and nobody panics.
+#[test]
+fn a_runtime_may_go_down_at_any_time() {
+    for seed in 1..=20 {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let world = runtime.block_on(async {
+            let world = World::new(seed);
+            let lives = Duration::from_millis(world.record().random.bits() % 10_000);
+            let _ = tokio::time::timeout(lives, round(&world)).await;
+            world
+        });
+        drop(runtime);
+        let record = world.record();
+        assert!(record.running == 0 && record.faults.is_empty(), "seed {seed}: {:?}", record.faults);
+    }
+}
+
 #[test]
 fn a_seed_replays() {
     let hash = |seed| must_hold(seed, 3_000).hash;

@@ -82,7 +82,8 @@ pub(crate) fn expect(record: &Record, number: u32, at: Instant) -> Expected {
         None => {
             let meanwhile = |when: &Instant| *when >= call.began && *when <= at;
             let lost = record.connections.iter().filter_map(|c| c.over).filter(meanwhile).min();
-            let left_out = record.connections.iter().filter_map(|c| c.goaway).filter(meanwhile).min();
+            let left_out =
+                record.connections.iter().filter_map(|c| Some(c.goaway?.0)).filter(meanwhile).min();
             let failing = failing(record, call.began, at);
             expected.may_be_processed = lost.is_some();
             let why = [lost, left_out, failing].into_iter().flatten().min();

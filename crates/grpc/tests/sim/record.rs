@@ -64,8 +64,8 @@ pub(crate) struct ConnectionRecord {
     /// When the server's SETTINGS reached the client.
     pub(crate) ready: Option<Instant>,
     pub(crate) over: Option<Instant>,
-    /// When GOAWAY reached the client the last time.
-    pub(crate) goaway: Option<Instant>,
+    /// When GOAWAY reached the client the last time, and the last stream it named.
+    pub(crate) goaway: Option<(Instant, u32)>,
 }
 
 /// One call, as seen from everywhere.
@@ -167,6 +167,12 @@ impl Record {
         let attempts = &mut self.calls[call as usize].attempts;
         attempts.push((connection, stream));
         attempts.sort_unstable();
+        // The client knew already that it is left out, and has to finish what it had begun to write.
+        if let Some((when, last)) = self.connections[connection].goaway
+            && last < stream
+        {
+            self.connections[connection].facts.entry(stream).or_insert((when, Fact::LeftOut));
+        }
     }
 
     /// The client sees the end of a connection.

@@ -93,10 +93,10 @@ impl Listener {
                     record.connections[connection].ready.get_or_insert(now);
                 }
                 Kind::GOAWAY => {
-                    let above = word(payload, 0) + 1;
-                    record.connections[connection].goaway = Some(record.now());
+                    let last = word(payload, 0);
+                    record.connections[connection].goaway = Some((record.now(), last));
                     let calls = &record.connections[connection].calls;
-                    let left_out: Vec<u32> = calls.range(above..).map(|(stream, _)| *stream).collect();
+                    let left_out: Vec<u32> = calls.range(last + 1..).map(|(stream, _)| *stream).collect();
                     left_out.into_iter().for_each(|stream| record.ends(connection, stream, Fact::LeftOut));
                 }
                 _ => {}
