@@ -1,7 +1,14 @@
 //! Generates code for the services that the programs of this package serve and call.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let protos = [
+        "bench/echo.proto",
+        "connectrpc/conformance/v1/client_compat.proto",
+        "connectrpc/conformance/v1/server_compat.proto",
+        "google/rpc/status.proto",
+        "grpc/testing/test.proto",
+    ];
     clearway_build::configure()
-        .compile_protos(&["../proto/bench/echo.proto", "../proto/grpc/testing/test.proto"], &["../proto"])?;
+        .compile_protos(&protos.map(|proto| format!("../proto/{proto}")), &["../proto"])?;
     Ok(())
 }

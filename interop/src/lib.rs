@@ -1,11 +1,13 @@
-//! What `interop-server` and `interop-client` share: the suite's service and cases on generated code, and their flags.
+//! What `interop-server` and `interop-client` share: the suite's service and cases on generated code, and their flags. What the
+//! conformance programs share is in [`conformance`].
 //!
 //! Names of cases and flags, sizes and texts are those of the grpc project's interop test descriptions, so that either
-//! program can stand in for an official one. Left out: compression, ORCA, soak and credentials, which come with what they
-//! test.
+//! program can stand in for an official one. Left out: the compression cases, ORCA, soak and credentials, which come with what
+//! they test.
 
 pub mod cases;
 pub mod certificates;
+pub mod conformance;
 pub mod ends;
 pub mod flags;
 pub mod service;

@@ -123,11 +123,10 @@ impl Code {
     }
 
     /// What a response without `grpc-status` means, by its HTTP status (gRPC's HTTP-to-status mapping page). Clients only;
-    /// 431 is INTERNAL as in grpc-java.
     #[must_use]
     pub const fn from_http_status(status: u16) -> Self {
         match status {
-            400 | 431 => Self::Internal,
+            400 => Self::Internal,
             401 => Self::Unauthenticated,
             403 => Self::PermissionDenied,
             404 => Self::Unimplemented,
@@ -197,7 +196,7 @@ mod tests {
         use Code::{Internal, PermissionDenied, Unauthenticated, Unavailable, Unimplemented, Unknown};
         let table = [(400, Internal), (401, Unauthenticated), (403, PermissionDenied), (404, Unimplemented)];
         let busy = [429, 502, 503, 504].map(|status| (status, Unavailable));
-        let rest = [(200, Unknown), (302, Unknown), (418, Unknown), (500, Unknown), (431, Internal)];
+        let rest = [(200, Unknown), (302, Unknown), (418, Unknown), (500, Unknown), (431, Unknown)];
         for (status, code) in table.into_iter().chain(busy).chain(rest) {
             assert_eq!(Code::from_http_status(status), code, "{status}");
         }

@@ -5,16 +5,26 @@
 //!
 //! Invariant: the length prefix is not trusted. It is checked against the limit before anything is allocated, and the
 //! buffer of a message in assembly grows with the octets that arrived.
+//!
+//! What the flag stands for is done here on the way out, and by [`Unpacking`](compression::Unpacking) when a message is decoded: until then
+//! it waits as it came, so that what waits is bounded by the peer's credit.
 
 use bytes::{BufMut as _, Bytes};
 use clearway_http2::Config;
 
 use crate::Status;
-use crate::codec::{DecodeBuf, Encoder};
+use crate::codec::compression::{self, Packing};
+use crate::codec::{CompressionEncoding, DecodeBuf, Encoder};
 
 /// True for gRPC's content-type: `application/grpc`, alone or followed by a codec (`+proto`) or parameters (`;...`).
 pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
     matches!(content_type.strip_prefix(b"application/grpc"), Some([] | [b'+' | b';', ..]))
+}
+
+/// The codec that gRPC's content-type names: what follows `+`, or `proto`.
+pub(crate) fn subtype(content_type: &[u8]) -> &[u8] {
+    let named = content_type.strip_prefix(b"application/grpc+").unwrap_or(b"proto");
+    named.split(|octet| *octet == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// A configuration under which messages can flow: a stream window smaller than a prefix would let none begin, so it is at
@@ -62,6 +72,14 @@ impl Incoming {
             Self::Response => ("response", "client's"),
         }
     }
+
+    /// The status of a call with a message of so many octets that inflates to more than `limit`.
+    pub(crate) fn too_large_inflated(self, size: usize, limit: usize) -> Status {
+        let (which, whose) = self.words();
+        Status::resource_exhausted(format!(
+            "{which} message of {size} bytes inflates to more than the {whose} limit of {limit} (max_decoding_message_size)"
+        ))
+    }
 }
 
 impl FramingError {
@@ -88,7 +106,7 @@ enum State {
     /// In the prefix; so many octets of it are here.
     Prefix { octets: [u8; PREFIX], filled: usize },
     /// In the message.
-    Body { size: usize, buffer: Vec<u8> },
+    Body { size: usize, compressed: bool, buffer: Vec<u8> },
 }
 
 const START: State = State::Prefix { octets: [0; PREFIX], filled: 0 };
@@ -98,12 +116,19 @@ const START: State = State::Prefix { octets: [0; PREFIX], filled: 0 };
 pub(crate) struct Assembler {
     state: State,
     limit: usize,
+    /// The flag may be set.
+    may_be_compressed: bool,
 }
 
 impl Assembler {
     /// `limit` is the largest message accepted, in octets.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { state: START, limit }
+        Self { state: START, limit, may_be_compressed: false }
+    }
+
+    /// A compression was agreed on, if `is_agreed`: messages may be flagged.
+    pub(crate) const fn agreed(&mut self, is_agreed: bool) {
+        self.may_be_compressed = is_agreed;
     }
 
     /// True between two messages: here the stream may end.
@@ -115,7 +140,7 @@ impl Assembler {
     pub(crate) fn lacking(&self) -> usize {
         match &self.state {
             State::Prefix { .. } => 0,
-            State::Body { size, buffer } => size.saturating_sub(buffer.len()),
+            State::Body { size, buffer, .. } => size.saturating_sub(buffer.len()),
         }
     }
 
@@ -144,17 +169,17 @@ impl Assembler {
                 *octets = prefix;
                 return Ok(None);
             }
-            let size = self.check(prefix)?;
+            let (size, compressed) = self.check(prefix)?;
             if let Some((message, rest)) = input.split_at_checked(size) {
                 // It lies whole in the input: no copy.
                 *input = rest;
                 self.state = START;
-                return Ok(Some(DecodeBuf::borrowed(message)));
+                return Ok(Some(DecodeBuf::borrowed(message).flagged(compressed)));
             }
             let buffer = Vec::with_capacity(size.min(FIRST_CAPACITY.max(input.len())));
-            self.state = State::Body { size, buffer };
+            self.state = State::Body { size, compressed, buffer };
         }
-        let State::Body { size, buffer } = &mut self.state else { return Ok(None) };
+        let State::Body { size, compressed, buffer } = &mut self.state else { return Ok(None) };
         let missing = size.saturating_sub(buffer.len());
         let (head, rest) = input.split_at_checked(missing).unwrap_or((*input, &[]));
         buffer.extend_from_slice(head);
@@ -162,36 +187,71 @@ impl Assembler {
         if head.len() < missing {
             return Ok(None);
         }
-        let message = Bytes::from(core::mem::take(buffer));
+        let message = DecodeBuf::owned(Bytes::from(core::mem::take(buffer))).flagged(*compressed);
         self.state = START;
-        Ok(Some(DecodeBuf::owned(message)))
+        Ok(Some(message))
     }
 
-    fn check(&self, prefix: [u8; PREFIX]) -> Result<usize, FramingError> {
+    /// Size and flag.
+    fn check(&self, prefix: [u8; PREFIX]) -> Result<(usize, bool), FramingError> {
         let [flag, length @ ..] = prefix;
-        match flag {
-            0 => {}
+        let compressed = match flag {
+            0 => false,
+            1 if self.may_be_compressed => true,
             1 => return Err(FramingError::Compressed),
             flag => return Err(FramingError::BadFlag(flag)),
-        }
+        };
         let size = u32::from_be_bytes(length) as usize;
-        if size > self.limit { Err(FramingError::TooLarge { size, limit: self.limit }) } else { Ok(size) }
+        if size > self.limit {
+            return Err(FramingError::TooLarge { size, limit: self.limit });
+        }
+        // No algorithm makes nothing of something, and some senders compress nothing: it is what it is.
+        Ok((size, compressed && size > 0))
     }
 }
 
 /// Appends a message with its prefix to `out`. With an error `out` is as it was.
-pub(crate) fn encode<E>(encoder: &mut E, item: E::Item, limit: usize, out: &mut Vec<u8>) -> Result<(), Status>
+pub(crate) fn encode<E>(
+    encoder: &mut E,
+    item: E::Item,
+    packing: Packing,
+    out: &mut Vec<u8>,
+) -> Result<(), Status>
 where
     E: Encoder<Error = Status>,
 {
+    let Packing { limit, encoding } = packing;
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX]);
     let result = encoder.encode(item, &mut (&mut *out).limit(usize::MAX));
-    let verdict = result.and_then(|()| seal(start, limit, out));
+    let mut verdict = result.and_then(|()| seal(start, limit, out));
+    if let (Ok(()), Some(encoding)) = (&verdict, encoding) {
+        verdict = compress(start, encoding, out);
+    }
     if verdict.is_err() {
         out.truncate(start);
     }
     verdict
+}
+
+/// Compresses the message that begins at `start`, if that makes it smaller.
+fn compress(start: usize, encoding: CompressionEncoding, out: &mut Vec<u8>) -> Result<(), Status> {
+    let from = start.saturating_add(PREFIX);
+    compression::with_scratch(|smaller| {
+        let message = out.get(from..).unwrap_or_default();
+        encoding.compress(message, smaller).map_err(|error| {
+            Status::internal(format!("message cannot be compressed ({encoding}): {error}"))
+        })?;
+        if smaller.len() < message.len() {
+            out.truncate(from);
+            out.extend_from_slice(smaller);
+            seal(start, usize::MAX, out)?;
+            if let Some(flag) = out.get_mut(start) {
+                *flag = 1;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Writes the prefix of the message that begins at `start`.
@@ -224,7 +284,8 @@ mod tests {
     fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
         let mut out = Vec::new();
         for message in messages {
-            encode(&mut BytesEncoder, Bytes::copy_from_slice(message), usize::MAX, &mut out).unwrap();
+            encode(&mut BytesEncoder, Bytes::copy_from_slice(message), Packing::plain(usize::MAX), &mut out)
+                .unwrap();
         }
         out
     }
@@ -232,7 +293,7 @@ mod tests {
     fn take_all(assembler: &mut Assembler, mut input: &[u8]) -> Result<Vec<Vec<u8>>, FramingError> {
         let mut messages = Vec::new();
         while let Some(message) = assembler.next(&mut input)? {
-            messages.push(message.into_bytes().to_vec());
+            messages.push(message.into_message().octets.to_vec());
         }
         assert!(input.is_empty());
         Ok(messages)
@@ -288,7 +349,8 @@ mod tests {
     #[test]
     fn a_message_above_the_send_limit_leaves_no_trace() {
         let mut out = b"before".to_vec();
-        let status = encode(&mut BytesEncoder, Bytes::from_static(b"12345"), 4, &mut out).unwrap_err();
+        let five = Bytes::from_static(b"12345");
+        let status = encode(&mut BytesEncoder, five, Packing::plain(4), &mut out).unwrap_err();
         assert_eq!((status.code(), &out[..]), (crate::Code::ResourceExhausted, &b"before"[..]));
         assert!(status.message().contains("max_encoding_message_size"), "{status}");
     }

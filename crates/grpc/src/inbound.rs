@@ -10,11 +10,11 @@
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
 use clearway_http2::StreamKey;
 
 use crate::Status;
 use crate::client::{Place, Places, QueueFull};
+use crate::codec::{CompressionEncoding, Message};
 use crate::framing::PREFIX;
 use crate::message_queue::MessageQueue;
 use crate::metadata::MetadataMap;
@@ -62,6 +62,8 @@ struct State {
     /// Client: what a call that waits occupies in its channel's queue.
     place: Option<Place>,
     head: Option<MetadataMap>,
+    /// Client: what messages of the response that are flagged are compressed by.
+    encoding: Option<CompressionEncoding>,
     messages: MessageQueue,
     end: Option<End>,
     /// A message is being put together; the reader, if it waits, must ask for it.
@@ -82,6 +84,7 @@ pub(crate) struct Inbound {
 /// Everything a unary call brought.
 pub(crate) struct Whole {
     pub(crate) head: Option<MetadataMap>,
+    pub(crate) encoding: Option<CompressionEncoding>,
     pub(crate) messages: MessageQueue,
     pub(crate) end: End,
 }
@@ -102,6 +105,7 @@ impl Inbound {
             link,
             place: None,
             head: None,
+            encoding: None,
             messages: MessageQueue::default(),
             end: None,
             assembling: false,
@@ -166,15 +170,20 @@ impl Inbound {
     }
 
     /// The head of the response. The waker given back is to be woken after the turn.
-    pub(crate) fn deliver_head(&self, head: MetadataMap) -> Option<Waker> {
+    pub(crate) fn deliver_head(
+        &self,
+        head: MetadataMap,
+        encoding: Option<CompressionEncoding>,
+    ) -> Option<Waker> {
         self.with(|state| {
             state.head = Some(head);
+            state.encoding = encoding;
             self.waker(state)
         })
     }
 
     /// A whole message. The outer `None` says that nobody will read it: its credit is the caller's to give back.
-    pub(crate) fn deliver(&self, message: Bytes) -> Option<Option<Waker>> {
+    pub(crate) fn deliver(&self, message: Message) -> Option<Option<Waker>> {
         self.with(|state| {
             state.assembling = false;
             if state.abandoned {
@@ -215,11 +224,14 @@ impl Inbound {
 
     // The reader's side.
 
-    /// The head, or the status of a call that ended without one.
-    pub(crate) fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<MetadataMap, Status>> {
+    /// The head and what messages are compressed by, or the status of a call that ended without one.
+    pub(crate) fn poll_head(
+        &self,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(MetadataMap, Option<CompressionEncoding>), Status>> {
         self.with(|state| match (state.head.take(), &state.end) {
-            (Some(head), _) => Poll::Ready(Ok(head)),
-            (None, Some(Ok(_))) => Poll::Ready(Ok(MetadataMap::new())),
+            (Some(head), _) => Poll::Ready(Ok((head, state.encoding))),
+            (None, Some(Ok(_))) => Poll::Ready(Ok((MetadataMap::new(), None))),
             (None, Some(Err(status))) => Poll::Ready(Err(status.clone())),
             (None, None) => {
                 register(&mut state.waker, cx);
@@ -235,7 +247,7 @@ impl Inbound {
                 let (head, messages) = (state.head.take(), core::mem::take(&mut state.messages));
                 // Nothing is left to cancel.
                 state.end = Some(Ok(MetadataMap::new()));
-                Poll::Ready(Whole { head, messages, end })
+                Poll::Ready(Whole { head, encoding: state.encoding, messages, end })
             }
             None => {
                 register(&mut state.waker, cx);
@@ -245,7 +257,7 @@ impl Inbound {
     }
 
     /// The next message, or the end.
-    pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Result<Bytes, End>> {
+    pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Result<Message, End>> {
         let (poll, link, release, want) = self.with(|state| {
             if let Some(message) = state.messages.pop() {
                 state.owed = state.owed.saturating_add(message.len()).saturating_add(PREFIX);
@@ -331,6 +343,7 @@ impl Drop for Reader {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use bytes::Bytes;
 
     #[derive(Default)]
     struct Log(Mutex<Vec<String>>);
@@ -375,14 +388,14 @@ pub(crate) mod tests {
     fn credit_goes_back_when_the_reader_waits_or_enough_has_come_together() {
         let (log, inbound) = fresh(WakeAt::Each);
         let cx = Context::from_waker(Waker::noop());
-        assert!(inbound.deliver(Bytes::from_static(b"abc")).is_some());
-        assert!(inbound.deliver(Bytes::from(vec![0; RELEASE_AT])).is_some());
+        assert!(inbound.deliver(Bytes::from_static(b"abc").into()).is_some());
+        assert!(inbound.deliver(Bytes::from(vec![0; RELEASE_AT]).into()).is_some());
         assert!(inbound.poll_message(&cx).is_ready());
         assert!(taken(&log).is_empty(), "a little credit waits");
         assert!(inbound.poll_message(&cx).is_ready());
         assert_eq!(taken(&log), [format!("release {}", 3 + RELEASE_AT + 2 * PREFIX)]);
         for _ in 0..2 {
-            assert!(inbound.deliver(Bytes::from(vec![0; RELEASE_WAITING_AT / 2])).is_some());
+            assert!(inbound.deliver(Bytes::from(vec![0; RELEASE_WAITING_AT / 2]).into()).is_some());
             assert!(taken(&log).is_empty(), "next to nothing waits, too");
             assert!(inbound.poll_message(&cx).is_ready());
             assert!(inbound.poll_message(&cx).is_pending());
@@ -399,16 +412,16 @@ pub(crate) mod tests {
         assert!(inbound.poll_message(&cx).is_pending());
         assert_eq!(taken(&log), ["want"]);
         assert!(inbound.assembling(), "now somebody does");
-        assert!(inbound.deliver(Bytes::new()).is_some_and(|waker| waker.is_some()));
+        assert!(inbound.deliver(Bytes::new().into()).is_some_and(|waker| waker.is_some()));
     }
 
     #[test]
     fn a_reader_that_gives_up_releases_what_it_held() {
         let (log, inbound) = fresh(WakeAt::Each);
-        assert!(inbound.deliver(Bytes::from_static(b"abc")).is_some());
+        assert!(inbound.deliver(Bytes::from_static(b"abc").into()).is_some());
         drop(Reader::new(Arc::clone(&inbound)));
         assert_eq!(taken(&log), ["release 8", "abandon"]);
-        assert!(inbound.deliver(Bytes::new()).is_none() && inbound.is_abandoned());
+        assert!(inbound.deliver(Bytes::new().into()).is_none() && inbound.is_abandoned());
     }
 
     #[test]
@@ -416,8 +429,11 @@ pub(crate) mod tests {
         let (log, inbound) = fresh(WakeAt::End);
         let cx = Context::from_waker(Waker::noop());
         assert!(inbound.poll_whole(&cx).is_pending());
-        assert!(inbound.deliver_head(MetadataMap::new()).is_none(), "only the end wakes");
-        assert_eq!(inbound.deliver(Bytes::from_static(b"m")).map(|waker| waker.is_some()), Some(false));
+        assert!(inbound.deliver_head(MetadataMap::new(), None).is_none(), "only the end wakes");
+        assert_eq!(
+            inbound.deliver(Bytes::from_static(b"m").into()).map(|waker| waker.is_some()),
+            Some(false)
+        );
         assert!(inbound.end(Ok(MetadataMap::new())).is_some());
         let Poll::Ready(whole) = inbound.poll_whole(&cx) else { panic!("it has ended") };
         assert!(whole.head.is_some() && whole.messages.len() == 1 && whole.end.is_ok());

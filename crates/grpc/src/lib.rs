@@ -16,7 +16,10 @@
 //! Cargo feature `tls` (off by default) brings TLS: [`transport::Server`]'s and [`transport::Endpoint`]'s `tls_config`, and
 //! targets with `https://`.
 //!
-//! Left out so far: compression, retries by policy, balancing over several addresses, interceptors.
+//! Cargo feature `gzip` (off by default) brings [`codec::CompressionEncoding::Gzip`]; other algorithms plug in with or without
+//! it.
+//!
+//! Left out so far: retries by policy, balancing over several addresses, interceptors.
 
 mod balance;
 mod cause;

@@ -11,16 +11,21 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::codec::Message;
 use crate::framing::PREFIX;
 
 /// So many messages wait as they came: a reader that keeps up never meets a run.
 const UNPACKED: usize = 16;
 /// A run is closed when it has grown to so many octets; it is freed as a whole.
 const RUN: usize = 4096;
+/// The longest message that goes into a run.
+const PACKED: u8 = 0x7f;
+/// Beside the length of a message in a run: it is compressed.
+const COMPRESSED: u8 = 0x80;
 
 enum Entry {
-    Whole(Bytes),
-    /// Messages, each as one octet of length and its content; those before `at` were taken.
+    Whole(Message),
+    /// Messages, each as one octet of flag and length and its content; those before `at` were taken.
     Run {
         octets: Vec<u8>,
         at: usize,
@@ -31,7 +36,7 @@ enum Entry {
 #[derive(Default)]
 pub(crate) struct MessageQueue {
     /// The oldest, if the queue was empty when it came: a queue of one takes no memory of its own.
-    front: Option<Bytes>,
+    front: Option<Message>,
     entries: VecDeque<Entry>,
     messages: usize,
     /// Octets the messages took on the wire.
@@ -39,7 +44,7 @@ pub(crate) struct MessageQueue {
 }
 
 impl MessageQueue {
-    pub(crate) fn push(&mut self, message: Bytes) {
+    pub(crate) fn push(&mut self, message: Message) {
         self.messages = self.messages.saturating_add(1);
         self.octets = self.octets.saturating_add(message.len()).saturating_add(PREFIX);
         if self.messages == 1 {
@@ -47,26 +52,29 @@ impl MessageQueue {
             return;
         }
         match u8::try_from(message.len()) {
-            Ok(length) if self.messages > UNPACKED => self.pack(length, &message),
+            Ok(length @ ..=PACKED) if self.messages > UNPACKED => {
+                let mark = if message.compressed { length | COMPRESSED } else { length };
+                self.pack(mark, &message.octets);
+            }
             _ => self.entries.push_back(Entry::Whole(message)),
         }
     }
 
-    fn pack(&mut self, length: u8, message: &[u8]) {
+    fn pack(&mut self, mark: u8, message: &[u8]) {
         if let Some(Entry::Run { octets, .. }) = self.entries.back_mut()
             && octets.len() < RUN
         {
-            octets.push(length);
+            octets.push(mark);
             octets.extend_from_slice(message);
             return;
         }
         let mut octets = Vec::with_capacity(message.len().saturating_add(1));
-        octets.push(length);
+        octets.push(mark);
         octets.extend_from_slice(message);
         self.entries.push_back(Entry::Run { octets, at: 0 });
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+    pub(crate) fn pop(&mut self) -> Option<Message> {
         let message = match self.entries.front_mut() {
             _ if self.front.is_some() => self.front.take()?,
             None => return None,
@@ -77,9 +85,10 @@ impl MessageQueue {
             }
             Some(Entry::Run { octets, at }) => {
                 let rest = octets.get(*at..).unwrap_or_default();
-                let (length, rest) = rest.split_first()?;
-                let content = rest.get(..usize::from(*length))?;
-                let message = Bytes::copy_from_slice(content);
+                let (mark, rest) = rest.split_first()?;
+                let content = rest.get(..usize::from(*mark & PACKED))?;
+                let message =
+                    Message { octets: Bytes::copy_from_slice(content), compressed: *mark & COMPRESSED != 0 };
                 *at = at.saturating_add(1).saturating_add(content.len());
                 if *at == octets.len() {
                     self.entries.pop_front();
@@ -113,7 +122,7 @@ impl MessageQueue {
             Entry::Whole(message) => message.len(),
             Entry::Run { octets, .. } => octets.capacity(),
         });
-        entries + contents.sum::<usize>() + self.front.as_ref().map_or(0, Bytes::len)
+        entries + contents.sum::<usize>() + self.front.as_ref().map_or(0, Message::len)
     }
 }
 
@@ -131,7 +140,8 @@ mod tests {
             for (n, step) in steps.into_iter().enumerate() {
                 match step {
                     Some(length) => {
-                        let message = Bytes::from(vec![n.to_le_bytes()[0]; length]);
+                        let octets = Bytes::from(vec![n.to_le_bytes()[0]; length]);
+                        let message = Message { octets, compressed: n % 3 == 0 };
                         queue.push(message.clone());
                         model.push_back(message);
                     }
@@ -152,8 +162,11 @@ mod tests {
     /// What fits a window of 64 KiB, five octets each: as `Bytes` they would take 400 KiB and more.
     #[test]
     fn tiny_messages_take_no_more_room_than_their_credit() {
-        for length in [0, 1, 7, 40, 255] {
-            let (mut queue, message) = (MessageQueue::default(), Bytes::from(vec![7; length]));
+        for (length, compressed) in
+            [(0, false), (1, true), (40, false), (127, true), (128, true), (255, false)]
+        {
+            let octets = Bytes::from(vec![7; length]);
+            let (mut queue, message) = (MessageQueue::default(), Message { octets, compressed });
             while queue.octets + length + PREFIX <= 65_536 {
                 queue.push(message.clone());
             }
@@ -167,7 +180,7 @@ mod tests {
     #[test]
     fn an_emptied_queue_gives_its_room_back() {
         let mut queue = MessageQueue::default();
-        (0..10_000).for_each(|_| queue.push(Bytes::from(vec![1; 300])));
+        (0..10_000).for_each(|_| queue.push(Bytes::from(vec![1; 300]).into()));
         while queue.pop().is_some() {}
         assert_eq!(queue.room(), 0);
     }

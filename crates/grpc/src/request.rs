@@ -25,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) deadline: Deadline,
     pub(crate) peer: Option<Arc<PeerAddr>>,
     pub(crate) extensions: Extensions,
+    pub(crate) compression: PerCall,
 }
 
 /// When a call must be over.
@@ -101,6 +102,11 @@ impl<T> Request<T> {
         self.context.deadline = Deadline::After(timeout);
     }
 
+    /// Client: sends this request as it is, although its client compresses. The response may still be compressed.
+    pub fn disable_compression(&mut self) {
+        self.context.compression = PerCall::Off;
+    }
+
     /// Server: when the call must be over, if the client set a deadline.
     pub fn deadline(&self) -> Option<Instant> {
         match self.context.deadline {
@@ -140,6 +146,17 @@ pub struct Response<T> {
     message: T,
     trailers: MetadataMap,
     extensions: Extensions,
+    compression: PerCall,
+}
+
+/// What one call says of compression.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PerCall {
+    /// As its service or its client was made.
+    #[default]
+    AsConfigured,
+    /// None.
+    Off,
 }
 
 impl<T> Response<T> {
@@ -149,7 +166,7 @@ impl<T> Response<T> {
     }
 
     pub(crate) fn received(metadata: MetadataMap, message: T) -> Self {
-        Self { metadata, message, trailers: MetadataMap::new(), extensions: Extensions::new() }
+        Self::from_parts(metadata, message, Extensions::new())
     }
 
     /// The message.
@@ -198,7 +215,8 @@ impl<T> Response<T> {
 
     /// A response from its parts.
     pub fn from_parts(metadata: MetadataMap, message: T, extensions: Extensions) -> Self {
-        Self { metadata, message, trailers: MetadataMap::new(), extensions }
+        let compression = PerCall::AsConfigured;
+        Self { metadata, message, trailers: MetadataMap::new(), extensions, compression }
     }
 
     /// The same response with another message.
@@ -208,7 +226,17 @@ impl<T> Response<T> {
             message: change(self.message),
             trailers: self.trailers,
             extensions: self.extensions,
+            compression: self.compression,
         }
+    }
+
+    /// Server: sends this response as it is, although its service compresses.
+    pub fn disable_compression(&mut self) {
+        self.compression = PerCall::Off;
+    }
+
+    pub(crate) fn may_be_compressed(&self) -> bool {
+        self.compression == PerCall::AsConfigured
     }
 
     /// Values of any types that travel with the response inside this program.

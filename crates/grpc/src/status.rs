@@ -207,6 +207,15 @@ impl Status {
         self
     }
 
+    /// The same status with the metadata of the head that came before it, if one did.
+    pub(crate) fn and_head(mut self, head: Option<MetadataMap>) -> Self {
+        if let Some(mut head) = head.filter(|head| !head.is_empty()) {
+            head.merge(&self.0.metadata);
+            self.0.metadata = head;
+        }
+        self
+    }
+
     /// The same status with more to read in its message.
     pub(crate) fn and_note(mut self, note: String) -> Self {
         self.0.message = format!("{}; {note}", self.0.message);

@@ -5,10 +5,10 @@ use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::codec::{DecodeBuf, Decoder};
+use crate::codec::compression::Unpacking;
+use crate::codec::{Decoder, Message};
 use crate::inbound::Reader;
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
@@ -21,6 +21,7 @@ use crate::{Code, Status};
 pub struct Streaming<T> {
     reader: Reader,
     decoder: Box<dyn Decoder<Item = T, Error = Status> + Send>,
+    unpacking: Unpacking,
     state: State,
 }
 
@@ -37,8 +38,9 @@ impl<T> Streaming<T> {
     pub(crate) fn new(
         reader: Reader,
         decoder: impl Decoder<Item = T, Error = Status> + Send + 'static,
+        unpacking: Unpacking,
     ) -> Self {
-        Self { reader, decoder: Box::new(decoder), state: State::Open }
+        Self { reader, decoder: Box::new(decoder), unpacking, state: State::Open }
     }
 
     /// The next message; `None` at the end.
@@ -82,8 +84,9 @@ impl<T> Streaming<T> {
         })
     }
 
-    fn decode(&mut self, message: Bytes) -> Result<Option<T>, Status> {
-        let decoded = self.decoder.decode(&mut DecodeBuf::owned(message));
+    fn decode(&mut self, message: Message) -> Result<Option<T>, Status> {
+        let opened = self.unpacking.open(message.into());
+        let decoded = opened.and_then(|mut message| self.decoder.decode(&mut message));
         let result = decoded.and_then(|message| message.ok_or_else(nothing_decoded));
         if result.is_err() {
             // Nothing after a message that cannot be read makes sense.

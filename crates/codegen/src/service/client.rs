@@ -90,6 +90,18 @@ pub fn max_decoding_message_size(self, octets: usize) -> Self {
 pub fn max_encoding_message_size(self, octets: usize) -> Self {
     Self { inner: self.inner.max_encoding_message_size(octets) }
 }
+
+/// Compresses requests by `encoding`.
+#[must_use]
+pub fn send_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+    Self { inner: self.inner.send_compressed(encoding) }
+}
+
+/// Accepts responses compressed by `encoding`, too.
+#[must_use]
+pub fn accept_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+    Self { inner: self.inner.accept_compressed(encoding) }
+}
 "#,
             );
             for method in &model.service.methods {

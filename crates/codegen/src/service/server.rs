@@ -91,6 +91,8 @@ pub struct {name}Server<T> {{
     inner: ::std::sync::Arc<T>,
     max_decoding_message_size: ::core::option::Option<usize>,
     max_encoding_message_size: ::core::option::Option<usize>,
+    accepted: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
+    sent: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
 }}
 
 impl<T> {name}Server<T> {{
@@ -105,6 +107,8 @@ impl<T> {name}Server<T> {{
             inner,
             max_decoding_message_size: ::core::option::Option::None,
             max_encoding_message_size: ::core::option::Option::None,
+            accepted: ::std::vec::Vec::new(),
+            sent: ::std::vec::Vec::new(),
         }}
     }}
 
@@ -121,6 +125,20 @@ impl<T> {name}Server<T> {{
         self.max_encoding_message_size = ::core::option::Option::Some(octets);
         self
     }}
+
+    /// Accepts requests compressed by `encoding`, too.
+    #[must_use]
+    pub fn accept_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {{
+        self.accepted.push(encoding);
+        self
+    }}
+
+    /// Compresses responses by `encoding`, for clients that can read it; of several, by the first that they can.
+    #[must_use]
+    pub fn send_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {{
+        self.sent.push(encoding);
+        self
+    }}
 }}
 
 impl<T> ::core::clone::Clone for {name}Server<T> {{
@@ -129,6 +147,8 @@ impl<T> ::core::clone::Clone for {name}Server<T> {{
             inner: ::std::sync::Arc::clone(&self.inner),
             max_decoding_message_size: self.max_decoding_message_size,
             max_encoding_message_size: self.max_encoding_message_size,
+            accepted: ::core::clone::Clone::clone(&self.accepted),
+            sent: ::core::clone::Clone::clone(&self.sent),
         }}
     }}
 }}
@@ -157,6 +177,12 @@ if let ::core::option::Option::Some(octets) = self.max_decoding_message_size {
 }
 if let ::core::option::Option::Some(octets) = self.max_encoding_message_size {
     methods.max_encoding_message_size(octets);
+}
+for encoding in self.accepted {
+    methods.accept_compressed(encoding);
+}
+for encoding in self.sent {
+    methods.send_compressed(encoding);
 }
 "#,
                 );

@@ -20,6 +20,8 @@ use super::start::{StartCall, unsent};
 use super::waiting::{Places, Waiting};
 use crate::balance::{Connectivity, DropAll, Pick, Picker, Published, QueueAll};
 use crate::cause::{CallPhase, TransportEvent};
+use crate::codec::CompressionEncoding;
+use crate::codec::compression::Accepted;
 use crate::{Code, Error, Status};
 
 /// A connection of a channel.
@@ -55,6 +57,10 @@ pub(crate) struct Shared {
     pub(crate) scheme: &'static str,
     pub(crate) user_agent: String,
     pub(crate) timeout: Option<Duration>,
+    /// What requests are compressed by, unless their client says more.
+    pub(crate) send: Option<CompressionEncoding>,
+    /// What responses may be.
+    pub(crate) accepted: Option<Arc<Accepted>>,
     pub(crate) places: Arc<Places>,
     picker: RwLock<Arc<dyn Picker>>,
     mail: Mutex<Mail>,
@@ -70,6 +76,8 @@ impl Shared {
             scheme: endpoint.scheme(),
             user_agent: endpoint.user_agent_text(),
             timeout: endpoint.timeout,
+            send: endpoint.send,
+            accepted: endpoint.accepted.clone(),
             places: Arc::new(Places::new(endpoint.max_queued_calls)),
             picker: RwLock::new(Arc::new(QueueAll)),
             mail: Mutex::default(),

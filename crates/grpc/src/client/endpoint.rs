@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::Channel;
 use crate::Error;
+use crate::codec::CompressionEncoding;
+use crate::codec::compression::Accepted;
 use crate::resolve::{Security, Target};
 
 /// How long an attempt to connect may take: gRPC's back-off page asks for at least so long.
@@ -65,6 +67,8 @@ pub struct Endpoint {
     pub(super) timeout: Option<Duration>,
     pub(super) connect_timeout: Duration,
     pub(super) max_queued_calls: usize,
+    pub(super) send: Option<CompressionEncoding>,
+    pub(super) accepted: Option<Arc<Accepted>>,
     pub(super) http2: Config,
     pub(super) driver: DriverConfig,
     pub(super) observe: Option<ObserverFactory>,
@@ -114,6 +118,8 @@ impl Endpoint {
             timeout: None,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             max_queued_calls: DEFAULT_MAX_QUEUED_CALLS,
+            send: None,
+            accepted: None,
             http2: Config::default(),
             driver: DriverConfig::default(),
             observe: None,
@@ -206,6 +212,22 @@ impl Endpoint {
         }
         self.tls = Some(TlsConnector::new(&config)?);
         Ok(self)
+    }
+
+    /// Compresses the requests of every client of the channel that says nothing else; see
+    /// [`Grpc::send_compressed`](crate::client::Grpc::send_compressed). Default: none.
+    #[must_use]
+    pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+        self.send = Some(encoding);
+        self
+    }
+
+    /// Accepts responses compressed by `encoding`, too, in every client of the channel that says nothing else; see
+    /// [`Grpc::accept_compressed`](crate::client::Grpc::accept_compressed). Default: none.
+    #[must_use]
+    pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+        self.accepted = Some(Arc::new(Accepted::and(self.accepted.as_deref(), encoding)));
+        self
     }
 
     /// How many calls may wait for a connection or for a free stream. One more is refused with RESOURCE_EXHAUSTED.

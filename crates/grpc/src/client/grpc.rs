@@ -14,10 +14,12 @@ use super::path::MethodPath;
 use super::start::{Caller, Outgoing, StartCall, deadline_passed};
 use super::upload::{Upload, pump};
 use crate::cause::CallPhase;
-use crate::codec::{Codec, DecodeBuf, Decoder};
+use crate::codec::compression::{Accepted, Packing, Unpacking};
+use crate::codec::{Codec, CompressionEncoding, Decoder};
+use crate::framing::Incoming;
 use crate::inbound::{Inbound, WakeAt, Whole};
 use crate::metadata::MetadataMap;
-use crate::request::{Context, Deadline};
+use crate::request::{Context, Deadline, PerCall};
 use crate::streaming::nothing_decoded;
 use crate::{Request, Response, Status, Streaming, framing};
 
@@ -45,12 +47,41 @@ pub struct Grpc<T = Channel> {
     inner: T,
     max_decoding: usize,
     max_encoding: usize,
+    /// None: as the channel has it.
+    send: Option<CompressionEncoding>,
+    accepted: Option<Arc<Accepted>>,
 }
 
 impl<T: GrpcService> Grpc<T> {
     /// Calls through `inner`.
     pub const fn new(inner: T) -> Self {
-        Self { inner, max_decoding: DEFAULT_MAX_DECODING_MESSAGE_SIZE, max_encoding: usize::MAX }
+        Self {
+            inner,
+            max_decoding: DEFAULT_MAX_DECODING_MESSAGE_SIZE,
+            max_encoding: usize::MAX,
+            send: None,
+            accepted: None,
+        }
+    }
+
+    /// Compresses requests by `encoding`; of several calls of this the last one counts. A message that does not get smaller is
+    /// sent as it is. The server must know the algorithm: one that does not answers UNIMPLEMENTED.
+    ///
+    /// Default: what [`Endpoint::send_compressed`](super::Endpoint::send_compressed) says; without either none.
+    #[must_use]
+    pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+        self.send = Some(encoding);
+        self
+    }
+
+    /// Accepts responses compressed by `encoding`, too, and tells the server so. One that is compressed otherwise ends its call
+    /// with INTERNAL.
+    ///
+    /// Default: what [`Endpoint::accept_compressed`](super::Endpoint::accept_compressed) says; without either none.
+    #[must_use]
+    pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+        self.accepted = Some(Arc::new(Accepted::and(self.accepted.as_deref(), encoding)));
+        self
     }
 
     /// The largest message accepted, in octets without the prefix. A larger one ends its call with RESOURCE_EXHAUSTED.
@@ -85,7 +116,7 @@ impl<T: GrpcService> Grpc<T> {
         mut codec: C,
     ) -> Result<Response<C::Decode>, Status> {
         let caller = self.start_with_message(request, path, &mut codec, WakeAt::End)?;
-        single(caller, codec.decoder()).await
+        single(caller, codec.decoder(), self.max_decoding).await
     }
 
     /// One message there, a stream of messages back. Returns when the response has begun.
@@ -102,7 +133,7 @@ impl<T: GrpcService> Grpc<T> {
         mut codec: C,
     ) -> Result<Response<Streaming<C::Decode>>, Status> {
         let caller = self.start_with_message(request, path, &mut codec, WakeAt::Each)?;
-        streamed(caller, codec.decoder()).await
+        streamed(caller, codec.decoder(), self.max_decoding).await
     }
 
     /// A stream of messages there, one message back. The response's metadata holds the trailers, too.
@@ -126,7 +157,7 @@ impl<T: GrpcService> Grpc<T> {
         S: Stream<Item = C::Encode> + Send + 'static,
     {
         let caller = self.start_with_stream(request, path, &mut codec, WakeAt::End)?;
-        single(caller, codec.decoder()).await
+        single(caller, codec.decoder(), self.max_decoding).await
     }
 
     /// A stream of messages each way. Returns when the response has begun, which some servers let depend on the first
@@ -148,7 +179,7 @@ impl<T: GrpcService> Grpc<T> {
         S: Stream<Item = C::Encode> + Send + 'static,
     {
         let caller = self.start_with_stream(request, path, &mut codec, WakeAt::Each)?;
-        streamed(caller, codec.decoder()).await
+        streamed(caller, codec.decoder(), self.max_decoding).await
     }
 
     fn start_with_message<C: Codec>(
@@ -162,9 +193,11 @@ impl<T: GrpcService> Grpc<T> {
         let (metadata, context, message) = request.split();
         let mut encoder = codec.encoder();
         let mut payload = Vec::with_capacity(framing::expected(&encoder, &message));
-        framing::encode(&mut encoder, message, self.max_encoding, &mut payload)?;
+        let packing = self.packing(&context);
+        framing::encode(&mut encoder, message, packing, &mut payload)?;
         let outgoing = Outgoing::Message(Bytes::from(payload));
-        self.start(Start { path, metadata, context, outgoing, wake_at, started })
+        let encoding = packing.encoding;
+        self.start(Start { path, metadata, context, encoding, outgoing, wake_at, started })
     }
 
     fn start_with_stream<C, S>(
@@ -182,13 +215,24 @@ impl<T: GrpcService> Grpc<T> {
         let (metadata, context, messages) = request.split();
         let upload = Arc::new(Upload::new());
         let outgoing = Outgoing::Stream(Arc::clone(&upload));
-        let caller = self.start(Start { path, metadata, context, outgoing, wake_at, started })?;
-        tokio::spawn(pump(upload, messages, codec.encoder(), self.max_encoding));
+        let packing = self.packing(&context);
+        let encoding = packing.encoding;
+        let caller = self.start(Start { path, metadata, context, encoding, outgoing, wake_at, started })?;
+        tokio::spawn(pump(upload, messages, codec.encoder(), packing));
         Ok(caller)
     }
 
+    /// How the messages of a request go out.
+    fn packing(&self, context: &Context) -> Packing {
+        let encoding = match context.compression {
+            PerCall::AsConfigured => self.send.or(self.inner.channel().shared().send),
+            PerCall::Off => None,
+        };
+        Packing { limit: self.max_encoding, encoding }
+    }
+
     fn start(&self, start: Start) -> Result<Caller, Status> {
-        let Start { path, metadata, context, outgoing, wake_at, started } = start;
+        let Start { path, metadata, context, encoding, outgoing, wake_at, started } = start;
         let shared = self.inner.channel().shared();
         let deadline = deadline(&context, shared.timeout, started);
         let now = Instant::now();
@@ -201,9 +245,18 @@ impl<T: GrpcService> Grpc<T> {
             Outgoing::Stream(upload) => Some(Arc::clone(upload)),
         };
         let caller = Caller::new(Arc::clone(&inbound), upload);
-        let max_message = self.max_decoding;
-        let call =
-            StartCall { path, metadata, outgoing, inbound, started, deadline, max_message, refused: false };
+        let call = StartCall {
+            path,
+            metadata,
+            outgoing,
+            inbound,
+            started,
+            deadline,
+            max_message: self.max_decoding,
+            encoding,
+            accepted: self.accepted.as_ref().or(shared.accepted.as_ref()).cloned(),
+            refused: false,
+        };
         shared.start(Box::new(call));
         Ok(caller)
     }
@@ -214,6 +267,7 @@ struct Start {
     path: MethodPath,
     metadata: MetadataMap,
     context: Context,
+    encoding: Option<CompressionEncoding>,
     outgoing: Outgoing,
     wake_at: WakeAt,
     started: Instant,
@@ -230,13 +284,22 @@ fn deadline(context: &Context, timeout: Option<Duration>, started: Instant) -> O
     [own, channels].into_iter().flatten().min()
 }
 
-/// The one message of a response.
-async fn single<D>(caller: Caller, mut decoder: D) -> Result<Response<D::Item>, Status>
+/// How the messages of a response come in.
+const fn unpacking(limit: usize, encoding: Option<CompressionEncoding>) -> Unpacking {
+    Unpacking { from: Incoming::Response, limit, encoding }
+}
+
+/// The one message of a response, which may have `limit` octets.
+async fn single<D>(caller: Caller, mut decoder: D, limit: usize) -> Result<Response<D::Item>, Status>
 where
     D: Decoder<Error = Status>,
 {
-    let Whole { head, mut messages, end } = poll_fn(|cx| caller.reader.poll_whole(cx)).await;
-    let trailers = end?;
+    let Whole { head, encoding, mut messages, end } = poll_fn(|cx| caller.reader.poll_whole(cx)).await;
+    let trailers = match end {
+        Ok(trailers) => trailers,
+        // What came in its head is not lost with the response: a status has one map for both.
+        Err(status) => return Err(status.and_head(head)),
+    };
     let message = match (messages.pop(), messages.pop().is_none()) {
         (Some(message), true) => message,
         (None, _) => return Err(Status::unimplemented("the response has no message, want exactly one")),
@@ -244,7 +307,8 @@ where
             return Err(Status::unimplemented("the response has more than one message, want exactly one"));
         }
     };
-    let message = decoder.decode(&mut DecodeBuf::owned(message))?.ok_or_else(nothing_decoded)?;
+    let mut message = unpacking(limit, encoding).open(message.into())?;
+    let message = decoder.decode(&mut message)?.ok_or_else(nothing_decoded)?;
     let metadata = match head {
         Some(mut head) => {
             head.merge(&trailers);
@@ -255,11 +319,12 @@ where
     Ok(Response::received(metadata, message))
 }
 
-/// A response that has begun.
-async fn streamed<D>(caller: Caller, decoder: D) -> Result<Response<Streaming<D::Item>>, Status>
+/// A response that has begun. Each of its messages may have `limit` octets.
+async fn streamed<D>(caller: Caller, decoder: D, limit: usize) -> Result<Response<Streaming<D::Item>>, Status>
 where
     D: Decoder<Error = Status> + Send + 'static,
 {
-    let head = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
-    Ok(Response::received(head, Streaming::new(caller.into_reader(), decoder)))
+    let (head, encoding) = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
+    let messages = Streaming::new(caller.into_reader(), decoder, unpacking(limit, encoding));
+    Ok(Response::received(head, messages))
 }

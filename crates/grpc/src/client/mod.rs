@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! Left out so far: TLS, retries by policy, wait-for-ready, interceptors, compression, keepalive.
+//! Left out so far: retries by policy, wait-for-ready, interceptors, keepalive.
 
 mod background;
 mod backoff;

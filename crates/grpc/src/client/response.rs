@@ -1,8 +1,6 @@
 //! What the peer answers, turned into messages, metadata and a status.
 //!
 //! Sources: gRPC over HTTP/2 ("Responses", "Errors"), the HTTP-to-status mapping page, RFC 9113 §8.1.
-//!
-//! Left out: compression. A response that names an encoding other than `identity` is INTERNAL.
 
 use bytes::Bytes;
 use clearway_http2::hpack::{FieldSection, Name};
@@ -13,6 +11,8 @@ use super::channel::Event;
 use super::connection::{Call, ClientConnection, Stage};
 use super::start::Outgoing;
 use crate::cause::{Processed, TransportCause, TransportEvent};
+use crate::codec::CompressionEncoding;
+use crate::codec::compression::IDENTITY;
 use crate::framing::{Incoming, PREFIX, is_grpc};
 use crate::inbound::End;
 use crate::metadata::MetadataMap;
@@ -41,14 +41,19 @@ impl Handler for ClientConnection {
             // The peer has begun to answer: the call will not be sent again.
             *payload = Bytes::new();
         }
-        let refusal = unexpected_type(head.content_type)
-            .map(|why| without_status(head.status, Some(why)))
-            .or_else(|| unknown_encoding(head.grpc_encoding));
-        if let Some(status) = refusal {
-            self.cancel(tx, stream, status);
-            return;
-        }
-        let waker = call.start.inbound.deliver_head(MetadataMap::of_response(head.fields));
+        let encoding = match unexpected_type(head.content_type) {
+            Some(why) => Err(without_status(head.status, Some(why))),
+            None => call.encoding(head.grpc_encoding),
+        };
+        let encoding = match encoding {
+            Ok(encoding) => encoding,
+            Err(status) => {
+                self.cancel(tx, stream, status);
+                return;
+            }
+        };
+        call.assembler.agreed(encoding.is_some());
+        let waker = call.start.inbound.deliver_head(MetadataMap::of_response(head.fields), encoding);
         self.wakers.extend(waker);
     }
 
@@ -167,6 +172,18 @@ impl ClientConnection {
 }
 
 impl Call {
+    /// What the messages of a response are compressed by (gRPC's compression page: only what the client said it can read).
+    fn encoding(&self, named: Option<&[u8]>) -> Result<Option<CompressionEncoding>, Status> {
+        let Some(named) = named.filter(|named| *named != IDENTITY.as_bytes()) else { return Ok(None) };
+        let found = self.start.accepted.as_ref().and_then(|accepted| accepted.find(named));
+        found.map(Some).ok_or_else(|| {
+            Status::internal(format!(
+                "response is compressed by \"{}\", which this client does not accept",
+                quoted(named)
+            ))
+        })
+    }
+
     /// Octets of the response: whole messages go to the reader, and credit back to the peer if nobody else will give it.
     fn take_data(
         &mut self,
@@ -190,7 +207,7 @@ impl Call {
                 }
                 self.kept = self.kept.saturating_add(1);
             }
-            let message = message.into_bytes();
+            let message = message.into_message();
             let octets = message.len().saturating_add(PREFIX);
             match self.start.inbound.deliver(message) {
                 Some(woken) => waker = waker.or(woken),
@@ -239,11 +256,6 @@ fn unexpected_type(content_type: Option<&[u8]>) -> Option<String> {
         Some(value) if is_grpc(value) => None,
         Some(value) => Some(format!("content-type is \"{}\", want application/grpc,", quoted(value))),
     }
-}
-
-fn unknown_encoding(encoding: Option<&[u8]>) -> Option<Status> {
-    let encoding = encoding.filter(|encoding| *encoding != b"identity")?;
-    Some(Status::internal(format!("grpc-encoding \"{}\" is not supported", quoted(encoding))))
 }
 
 /// Untrusted text, escaped and cut.

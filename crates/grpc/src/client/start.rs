@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use super::path::MethodPath;
 use super::upload::Upload;
 use crate::cause::{CallPhase, Processed, TransportCause, TransportEvent};
+use crate::codec::CompressionEncoding;
+use crate::codec::compression::Accepted;
 use crate::inbound::{Inbound, Reader};
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
@@ -31,6 +33,10 @@ pub(crate) struct StartCall {
     pub(crate) deadline: Option<Instant>,
     /// The largest message accepted, in octets.
     pub(crate) max_message: usize,
+    /// What the request is compressed by.
+    pub(crate) encoding: Option<CompressionEncoding>,
+    /// What the response may be compressed by.
+    pub(crate) accepted: Option<Arc<Accepted>>,
     /// A peer refused the call once; a second refusal stands (gRFC A6).
     pub(crate) refused: bool,
 }
@@ -61,6 +67,8 @@ impl StartCall {
             started: Instant::now(),
             deadline: None,
             max_message: usize::MAX,
+            encoding: None,
+            accepted: None,
             refused: false,
         }
     }

@@ -14,6 +14,7 @@ use futures_core::Stream;
 
 use super::connection::{ClientOp, Ops};
 use crate::codec::Encoder;
+use crate::codec::compression::Packing;
 use crate::framing;
 use crate::gate::SendGate;
 use crate::{Code, Status, send_buffer};
@@ -82,8 +83,8 @@ enum Turn {
     Failed(Status),
 }
 
-/// Sends a request stream to its end. `limit` is the largest message sent, in octets.
-pub(crate) async fn pump<S, E>(upload: Arc<Upload>, messages: S, mut encoder: E, limit: usize)
+/// Sends a request stream to its end.
+pub(crate) async fn pump<S, E>(upload: Arc<Upload>, messages: S, mut encoder: E, packing: Packing)
 where
     S: Stream<Item = E::Item>,
     E: Encoder<Error = Status>,
@@ -91,7 +92,7 @@ where
     let mut unfinished = Unfinished(Some(Arc::clone(&upload)));
     let mut messages = core::pin::pin!(messages);
     loop {
-        let turn = poll_fn(|cx| poll_turn(&upload, messages.as_mut(), &mut encoder, limit, cx)).await;
+        let turn = poll_fn(|cx| poll_turn(&upload, messages.as_mut(), &mut encoder, packing, cx)).await;
         let over = match turn {
             Turn::Send(octets, end) => {
                 upload.push(octets, end);
@@ -114,7 +115,7 @@ fn poll_turn<S, E>(
     upload: &Upload,
     mut messages: Pin<&mut S>,
     encoder: &mut E,
-    limit: usize,
+    packing: Packing,
     cx: &mut Context<'_>,
 ) -> Poll<Turn>
 where
@@ -129,7 +130,7 @@ where
         match messages.as_mut().poll_next(cx) {
             Poll::Ready(Some(message)) => {
                 send_buffer::reserve(&mut octets, framing::expected(encoder, &message));
-                if let Err(status) = framing::encode(encoder, message, limit, &mut octets) {
+                if let Err(status) = framing::encode(encoder, message, packing, &mut octets) {
                     return Poll::Ready(Turn::Failed(status));
                 }
             }

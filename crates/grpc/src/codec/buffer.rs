@@ -10,7 +10,11 @@ pub type EncodeBuf<'a> = bytes::buf::Limit<&'a mut Vec<u8>>;
 /// A `Buf` of exactly the message's octets. They are borrowed from the receive buffer when the message lay whole in it, and
 /// owned when it had to be put together; `copy_to_bytes` copies only in the first case.
 #[derive(Debug)]
-pub struct DecodeBuf<'a>(Inner<'a>);
+pub struct DecodeBuf<'a> {
+    inner: Inner<'a>,
+    /// Still as its sender compressed it. None that a decoder sees is.
+    compressed: bool,
+}
 
 #[derive(Debug)]
 enum Inner<'a> {
@@ -21,20 +25,60 @@ enum Inner<'a> {
 impl<'a> DecodeBuf<'a> {
     /// A message that lies somewhere else.
     pub(crate) const fn borrowed(octets: &'a [u8]) -> Self {
-        Self(Inner::Borrowed(octets))
+        Self { inner: Inner::Borrowed(octets), compressed: false }
     }
 
     /// A message with a buffer of its own.
     pub(crate) const fn owned(octets: Bytes) -> Self {
-        Self(Inner::Owned(octets))
+        Self { inner: Inner::Owned(octets), compressed: false }
     }
 
-    /// The octets, to keep.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        match self.0 {
+    /// The same message, which its sender compressed or not.
+    pub(crate) const fn flagged(mut self, compressed: bool) -> Self {
+        self.compressed = compressed;
+        self
+    }
+
+    /// True if it must be inflated before it is decoded.
+    pub(crate) const fn is_compressed(&self) -> bool {
+        self.compressed
+    }
+
+    /// The message, to keep.
+    pub(crate) fn into_message(self) -> Message {
+        let octets = match self.inner {
             Inner::Borrowed(octets) => Bytes::copy_from_slice(octets),
             Inner::Owned(octets) => octets,
-        }
+        };
+        Message { octets, compressed: self.compressed }
+    }
+}
+
+/// A message that waits to be decoded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Message {
+    /// As they came, without the prefix.
+    pub(crate) octets: Bytes,
+    /// The flag of the prefix.
+    pub(crate) compressed: bool,
+}
+
+impl Message {
+    /// Octets of it that came, without the prefix.
+    pub(crate) fn len(&self) -> usize {
+        self.octets.len()
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(octets: Bytes) -> Self {
+        Self { octets, compressed: false }
+    }
+}
+
+impl From<Message> for DecodeBuf<'_> {
+    fn from(message: Message) -> Self {
+        Self::owned(message.octets).flagged(message.compressed)
     }
 }
 
@@ -44,21 +88,21 @@ impl Buf for DecodeBuf<'_> {
     }
 
     fn chunk(&self) -> &[u8] {
-        match &self.0 {
+        match &self.inner {
             Inner::Borrowed(octets) => octets,
             Inner::Owned(octets) => octets,
         }
     }
 
     fn advance(&mut self, count: usize) {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Borrowed(octets) => octets.advance(count),
             Inner::Owned(octets) => octets.advance(count),
         }
     }
 
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Borrowed(octets) => octets.copy_to_bytes(count),
             Inner::Owned(octets) => octets.copy_to_bytes(count),
         }

@@ -4,13 +4,18 @@
 //! or has one of its own; `copy_to_bytes` is free only for the second. An [`Encoder`] writes straight into the buffer that
 //! goes to the peer.
 //!
-//! Left out: compression, and codecs chosen by the content-type's suffix.
+//! Compression is between the two and the wire: a decoder sees messages as their sender's encoder made them.
+//!
+//! Left out: several codecs for one method, chosen by the content-type's suffix.
 
 mod buffer;
+pub(crate) mod compression;
 mod octets;
 mod protobuf;
 
+pub(crate) use buffer::Message;
 pub use buffer::{DecodeBuf, EncodeBuf};
+pub use compression::{Compression, CompressionEncoding, DecompressError};
 pub use octets::{BytesCodec, BytesDecoder, BytesEncoder};
 pub use protobuf::{ProstCodec, ProstDecoder, ProstEncoder};
 
@@ -26,6 +31,12 @@ pub trait Codec: Send + Sync + 'static {
     type Encoder: Encoder<Item = Self::Encode, Error = Status> + Send + 'static;
     /// Decodes the messages of one call.
     type Decoder: Decoder<Item = Self::Decode, Error = Status> + Send + 'static;
+
+    /// What the codec is called in `content-type`, after `application/grpc+`: a server refuses requests that name another one.
+    /// Requests that name none are taken for `proto`, as gRPC has it. Default: none, which takes any.
+    fn content_subtype(&self) -> Option<&'static str> {
+        None
+    }
 
     /// An encoder for one call.
     fn encoder(&mut self) -> Self::Encoder;

@@ -59,6 +59,10 @@ where
     type Encoder = ProstEncoder<T>;
     type Decoder = ProstDecoder<U>;
 
+    fn content_subtype(&self) -> Option<&'static str> {
+        Some("proto")
+    }
+
     fn encoder(&mut self) -> ProstEncoder<T> {
         ProstEncoder(PhantomData)
     }

@@ -6,8 +6,9 @@ use core::time::Duration;
 use clearway_http2::{RequestHead, RouteId};
 
 use super::methods::Routes;
+use crate::codec::compression::{Agreed, Encodings, Unknown};
 use crate::deadline::parse_timeout;
-use crate::framing::is_grpc;
+use crate::framing::{is_grpc, subtype};
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
 
@@ -16,17 +17,17 @@ use crate::{Code, Status};
 pub(super) struct Refusal {
     pub(super) http: &'static str,
     pub(super) status: Status,
-    /// Whether the answer lists the compressions we know.
-    pub(super) lists_encodings: bool,
+    /// What goes into `grpc-accept-encoding`, if the answer says it.
+    pub(super) accepted: Option<String>,
 }
 
 impl Refusal {
     fn new(http: &'static str, code: Code, message: impl Into<String>) -> Self {
-        Self { http, status: Status::new(code, message), lists_encodings: false }
+        Self { http, status: Status::new(code, message), accepted: None }
     }
 
     fn of_call(status: Status) -> Self {
-        Self { http: "200", status, lists_encodings: false }
+        Self { http: "200", status, accepted: None }
     }
 }
 
@@ -38,6 +39,7 @@ pub(super) struct Admitted {
     pub(super) timeout: Option<Duration>,
     /// `te: trailers` came; it is not insisted on, and its absence is counted.
     pub(super) te_trailers: bool,
+    pub(super) agreed: Agreed,
 }
 
 /// Checks the head of a request.
@@ -66,17 +68,30 @@ pub(super) fn admit(routes: &Routes, head: &RequestHead<'_>) -> Result<Admitted,
     let Ok(metadata) = MetadataMap::of_request(head.fields) else {
         return Err(Refusal::new("400", Code::Internal, "binary metadata is not base64"));
     };
-    if head.route == RouteId::NONE {
+    let Some(route) = routes.get(head.route) else {
         return Err(Refusal::of_call(routes.not_found(head.path)));
+    };
+    let named = head.content_type.map_or(&b""[..], subtype);
+    if let Some(known) = route.subtype.filter(|known| known.as_bytes() != named) {
+        let text =
+            format!("codec \"{}\" is not supported by this method, want {known}", named.escape_ascii());
+        return Err(Refusal::of_call(Status::unimplemented(text)));
     }
-    if let Some(encoding) = head.grpc_encoding.filter(|encoding| *encoding != b"identity") {
-        let text = format!("grpc-encoding \"{}\" is not supported", encoding.escape_ascii());
-        return Err(Refusal { lists_encodings: true, ..Refusal::of_call(Status::unimplemented(text)) });
-    }
+    let agreed = agree(&route.encodings, head)?;
     if timeout == Some(Duration::ZERO) {
         return Err(Refusal::of_call(Status::deadline_exceeded(
             "the deadline had passed when the call arrived",
         )));
     }
-    Ok(Admitted { route: head.route, metadata, timeout, te_trailers: head.te_trailers })
+    Ok(Admitted { route: head.route, metadata, timeout, te_trailers: head.te_trailers, agreed })
+}
+
+/// gRPC's compression page: who cannot read a request says what it can read.
+fn agree(encodings: &Encodings, head: &RequestHead<'_>) -> Result<Agreed, Refusal> {
+    encodings.agree(head.grpc_encoding, head.grpc_accept_encoding).map_err(|Unknown| {
+        let accepted = encodings.accept_text();
+        let encoding = head.grpc_encoding.unwrap_or_default().escape_ascii();
+        let text = format!("grpc-encoding \"{encoding}\" is not supported, want one of {accepted}");
+        Refusal { accepted: Some(accepted), ..Refusal::of_call(Status::unimplemented(text)) }
+    })
 }

@@ -9,10 +9,11 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use clearway_http2::{Instant, RouteId, StreamKey};
 use tokio::task::AbortHandle;
 
+use crate::codec::Message;
+use crate::codec::compression::Agreed;
 use crate::deadline::Ticket;
 use crate::framing::Assembler;
 use crate::gate::SendGate;
@@ -22,7 +23,7 @@ use crate::metadata::MetadataMap;
 /// Where the messages of a request go.
 pub(super) enum Intake {
     /// The method takes one: it waits here for the end of the request.
-    One { route: RouteId, metadata: MetadataMap, message: Option<Bytes> },
+    One { route: RouteId, agreed: Agreed, metadata: MetadataMap, message: Option<Message> },
     /// To the handler, as they come.
     Many(Arc<Inbound>),
     /// Nowhere: the request is complete, or nobody wants the rest.
@@ -43,9 +44,9 @@ pub(super) enum Parked {
     /// The one message of its request, which is not whole yet.
     Collecting,
     /// The one message of its request.
-    Whole(Bytes),
+    Whole(Message),
     /// The stream of its request.
-    Stream { route: RouteId, metadata: MetadataMap, reader: Reader },
+    Stream { route: RouteId, agreed: Agreed, metadata: MetadataMap, reader: Reader },
 }
 
 /// One call.

@@ -24,7 +24,6 @@ use super::ops::ServerOp;
 use super::placement::Turn;
 use super::respond;
 use crate::cause::{ConnectionInfo, Processed, TransportCause, TransportEvent};
-use crate::codec::DecodeBuf;
 use crate::deadline::Deadlines;
 use crate::framing::Assembler;
 use crate::inbound::StreamOps;
@@ -84,7 +83,7 @@ impl ServerConnection {
 
     /// A request's head was found good: its call begins.
     fn begin(&mut self, tx: &mut Tx, stream: StreamKey, admitted: Admitted, end_stream: bool) {
-        let Admitted { route, metadata, timeout, te_trailers } = admitted;
+        let Admitted { route, metadata, timeout, te_trailers, agreed } = admitted;
         if !te_trailers {
             self.shared.counters.te_is_missing();
         }
@@ -95,10 +94,12 @@ impl ServerConnection {
         let parked = (self.handlers(tx) > self.room()).then(|| Box::new(Parked::Collecting));
         let takes_stream = route_entry.is_some_and(|route| matches!(route.method, Method::TakesMany(_)));
         let deadline = due.map(|due| (due, self.deadlines(tx.now()).insert(due, stream)));
+        let mut assembler = Assembler::new(limit);
+        assembler.agreed(agreed.is_request());
         self.calls.insert(Call {
             stream,
-            intake: Intake::One { route, metadata, message: None },
-            assembler: Assembler::new(limit),
+            intake: Intake::One { route, agreed, metadata, message: None },
+            assembler,
             held: 0,
             expecting: false,
             said: Said::Nothing,
@@ -108,7 +109,7 @@ impl ServerConnection {
             deadline,
         });
         if takes_stream {
-            self.open_stream_of_requests(tx, stream, route);
+            self.open_stream_of_requests(tx, stream);
         }
         if end_stream {
             self.request_ended(tx, stream);
@@ -134,10 +135,10 @@ impl ServerConnection {
         while self.calls.parked() > 0 && self.handlers(tx) < self.room() {
             match self.calls.unpark() {
                 Some((stream, Parked::Whole(message))) => {
-                    self.dispatch(tx, stream, DecodeBuf::owned(message));
+                    self.dispatch(tx, stream, message.into());
                 }
-                Some((stream, Parked::Stream { route, metadata, reader })) => {
-                    self.start_reading(tx, stream, route, metadata, reader);
+                Some((stream, Parked::Stream { route, agreed, metadata, reader })) => {
+                    self.start_reading(tx, stream, (route, agreed), metadata, reader);
                 }
                 // Its handler starts when its message is whole.
                 Some((_, Parked::Collecting)) | None => {}
@@ -254,8 +255,7 @@ impl Handler for ServerConnection {
         let text = format!(
             "request headers of {octets} bytes exceed the limit (limit: header_list_octets, header_fields)"
         );
-        let refusal =
-            Refusal { http: "431", status: Status::resource_exhausted(text), lists_encodings: false };
+        let refusal = Refusal { http: "431", status: Status::resource_exhausted(text), accepted: None };
         respond::refuse(tx, stream, &refusal);
     }
 
@@ -271,12 +271,12 @@ impl Application for ServerConnection {
 
     fn apply(&mut self, tx: &mut Tx, op: ServerOp) {
         match op {
-            ServerOp::Head { stream, metadata } => {
+            ServerOp::Head { stream, metadata, encoding } => {
                 let Some(call) = self.calls.get(stream).filter(|call| call.said == Said::Nothing) else {
                     return;
                 };
                 call.said = Said::Head;
-                if let Err(status) = respond::head(tx, stream, &metadata) {
+                if let Err(status) = respond::head(tx, stream, &metadata, encoding) {
                     call.said = Said::Nothing;
                     self.fail(tx, stream, &status);
                 }

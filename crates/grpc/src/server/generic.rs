@@ -5,7 +5,7 @@ use core::future::Future;
 use futures_core::Stream;
 
 use super::{Methods, Placement, Service};
-use crate::codec::Codec;
+use crate::codec::{Codec, CompressionEncoding};
 use crate::{Request, Response, Status, Streaming};
 
 type Add = Box<dyn FnOnce(&mut Methods<'_>) + Send>;
@@ -58,6 +58,18 @@ impl GenericService {
     #[must_use]
     pub fn max_encoding_message_size(self, octets: usize) -> Self {
         self.with(move |methods| methods.max_encoding_message_size(octets))
+    }
+
+    /// Accepts compressed requests in the methods added from here on; see [`Methods::accept_compressed`].
+    #[must_use]
+    pub fn accept_compressed(self, encoding: CompressionEncoding) -> Self {
+        self.with(move |methods| methods.accept_compressed(encoding))
+    }
+
+    /// Compresses responses of the methods added from here on; see [`Methods::send_compressed`].
+    #[must_use]
+    pub fn send_compressed(self, encoding: CompressionEncoding) -> Self {
+        self.with(move |methods| methods.send_compressed(encoding))
     }
 
     /// Where the handlers of unary methods added from here on are polled first; see [`Methods::placement`].

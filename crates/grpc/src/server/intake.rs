@@ -9,7 +9,6 @@ use clearway_http2::{StreamKey, Tx};
 use super::call::{Call, Intake};
 use super::connection::ServerConnection;
 use crate::Status;
-use crate::codec::DecodeBuf;
 use crate::framing::{Incoming, PREFIX};
 use crate::metadata::MetadataMap;
 
@@ -24,7 +23,7 @@ impl ServerConnection {
                 Ok(None) => break,
                 Ok(Some(_)) if message.is_some() => return self.fail(tx, stream, &too_many_messages()),
                 Ok(Some(whole)) if end_stream && input.is_empty() => return self.dispatch(tx, stream, whole),
-                Ok(Some(whole)) => *message = Some(whole.into_bytes()),
+                Ok(Some(whole)) => *message = Some(whole.into_message()),
                 Err(error) => return self.fail(tx, stream, &error.status(Incoming::Request)),
             }
         }
@@ -42,7 +41,7 @@ impl ServerConnection {
             match call.assembler.next(&mut input) {
                 Ok(None) => break,
                 Ok(Some(message)) => {
-                    let message = message.into_bytes();
+                    let message = message.into_message();
                     let octets = message.len().saturating_add(PREFIX);
                     if core::mem::take(&mut call.expecting) {
                         tx.message_complete(stream);
@@ -71,7 +70,7 @@ impl ServerConnection {
         }
         match &mut call.intake {
             Intake::One { message, .. } => match message.take() {
-                Some(message) => self.dispatch(tx, stream, DecodeBuf::owned(message)),
+                Some(message) => self.dispatch(tx, stream, message.into()),
                 None => self.fail(
                     tx,
                     stream,

@@ -80,6 +80,7 @@ impl Known {
 mod tests {
     use super::*;
     use crate::codec::BytesCodec;
+    use crate::codec::compression::Agreed;
     use crate::metadata::MetadataMap;
     use crate::server::Methods;
     use crate::{Request, Response};
@@ -113,6 +114,7 @@ mod tests {
             metadata: MetadataMap::new(),
             timeout: None,
             te_trailers: true,
+            agreed: Agreed::default(),
         };
         let mut known = Known::default();
         known.remember(0, &admitted(9));

@@ -10,7 +10,9 @@ use futures_core::Stream;
 use super::placement::{Learned, Placement};
 use super::streaming::{GiveMany, GiveOne, StreamingFn, StreamingMethod, TakeMany, TakeOne};
 use super::unary::{UnaryFn, UnaryMethod};
-use crate::codec::Codec;
+use crate::codec::compression::{Agreed, Encodings, Unpacking};
+use crate::codec::{Codec, CompressionEncoding};
+use crate::framing::Incoming;
 use crate::{Request, Response, Status, Streaming};
 
 /// The largest message accepted, unless a service says otherwise.
@@ -30,7 +32,18 @@ pub(super) enum Method {
 pub(super) struct Route {
     pub(super) method: Method,
     pub(super) decode_limit: usize,
+    pub(super) encodings: Encodings,
+    /// What the codec is called, if it cares.
+    pub(super) subtype: Option<&'static str>,
     pub(super) learned: Learned,
+}
+
+impl Route {
+    /// How the messages of a call's request come in.
+    pub(super) fn unpacking(&self, agreed: Agreed) -> Unpacking {
+        let encoding = self.encodings.of_request(agreed);
+        Unpacking { from: Incoming::Request, limit: self.decode_limit, encoding }
+    }
 }
 
 /// All methods of a server.
@@ -39,9 +52,16 @@ pub(super) struct Routes {
     by_path: HashMap<Box<[u8]>, u32>,
     routes: Vec<Route>,
     services: HashSet<String>,
+    /// What methods use unless their service says more.
+    encodings: Encodings,
 }
 
 impl Routes {
+    /// What the methods of services added from here on can use, to change.
+    pub(super) fn encodings_mut(&mut self) -> &mut Encodings {
+        &mut self.encodings
+    }
+
     pub(super) fn find(&self, path: &[u8]) -> RouteId {
         self.by_path.get(path).map_or(RouteId::NONE, |index| RouteId(*index))
     }
@@ -72,6 +92,7 @@ pub struct Methods<'a> {
     service: String,
     decode_limit: usize,
     encode_limit: usize,
+    encodings: Encodings,
     placement: Placement,
 }
 
@@ -84,11 +105,13 @@ impl core::fmt::Debug for Methods<'_> {
 impl<'a> Methods<'a> {
     pub(super) fn of(routes: &'a mut Routes, service: &str) -> Self {
         routes.services.insert(service.to_owned());
+        let encodings = routes.encodings.clone();
         Self {
             routes,
             service: service.to_owned(),
             decode_limit: MAX_DECODING,
             encode_limit: usize::MAX,
+            encodings,
             placement: Placement::Auto,
         }
     }
@@ -105,18 +128,35 @@ impl<'a> Methods<'a> {
         self.encode_limit = octets;
     }
 
+    /// Accepts requests compressed by `encoding` in the methods added from here on. Default: what
+    /// [`Server::accept_compressed`](crate::transport::Server::accept_compressed) says; without either none, and a request
+    /// that is compressed ends with UNIMPLEMENTED and a list of what is accepted.
+    pub fn accept_compressed(&mut self, encoding: CompressionEncoding) {
+        self.encodings.accept(encoding);
+    }
+
+    /// Compresses responses of the methods added from here on by `encoding`, for clients that can read it. Of several, the
+    /// first that the client can read is used. Default: what
+    /// [`Server::send_compressed`](crate::transport::Server::send_compressed) says; without either none.
+    ///
+    /// A message that does not get smaller is sent as it is.
+    pub fn send_compressed(&mut self, encoding: CompressionEncoding) {
+        self.encodings.send(encoding);
+    }
+
     /// Where the handlers of unary methods added from here on are polled first. Default: [`Placement::Auto`].
     pub fn placement(&mut self, placement: Placement) {
         self.placement = placement;
     }
 
-    fn add(&mut self, name: &str, method: Method) {
+    fn add(&mut self, name: &str, subtype: Option<&'static str>, method: Method) {
         let path = format!("/{}/{name}", self.service).into_bytes().into_boxed_slice();
         let Ok(index) = u32::try_from(self.routes.routes.len()) else { return };
         // A path registered again replaces the earlier method, as a service added twice does.
         self.routes.by_path.insert(path, index);
         let learned = Learned::new(self.placement);
-        self.routes.routes.push(Route { method, decode_limit: self.decode_limit, learned });
+        let (decode_limit, encodings) = (self.decode_limit, self.encodings.clone());
+        self.routes.routes.push(Route { method, decode_limit, encodings, subtype, learned });
     }
 
     /// Adds a unary method.
@@ -126,8 +166,9 @@ impl<'a> Methods<'a> {
         F: Fn(Request<C::Decode>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Response<C::Encode>, Status>> + Send + 'static,
     {
+        let subtype = codec.content_subtype();
         let function = UnaryFn { codec, handler, encode_limit: self.encode_limit };
-        self.add(method, Method::Unary(Box::new(function)));
+        self.add(method, subtype, Method::Unary(Box::new(function)));
     }
 
     /// Adds a method that answers one message with a stream.
@@ -138,8 +179,9 @@ impl<'a> Methods<'a> {
         Fut: Future<Output = Result<Response<S>, Status>> + Send + 'static,
         S: Stream<Item = Result<C::Encode, Status>> + Send + 'static,
     {
+        let subtype = codec.content_subtype();
         let function: StreamingFn<C, F, (TakeOne, GiveMany, S)> = self.streaming(codec, handler);
-        self.add(method, Method::TakesOne(Box::new(function)));
+        self.add(method, subtype, Method::TakesOne(Box::new(function)));
     }
 
     /// Adds a method that answers a stream with one message.
@@ -149,8 +191,9 @@ impl<'a> Methods<'a> {
         F: Fn(Request<Streaming<C::Decode>>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Response<C::Encode>, Status>> + Send + 'static,
     {
+        let subtype = codec.content_subtype();
         let function: StreamingFn<C, F, (TakeMany, GiveOne, C::Encode)> = self.streaming(codec, handler);
-        self.add(method, Method::TakesMany(Box::new(function)));
+        self.add(method, subtype, Method::TakesMany(Box::new(function)));
     }
 
     /// Adds a method that answers a stream with a stream.
@@ -161,8 +204,9 @@ impl<'a> Methods<'a> {
         Fut: Future<Output = Result<Response<S>, Status>> + Send + 'static,
         S: Stream<Item = Result<C::Encode, Status>> + Send + 'static,
     {
+        let subtype = codec.content_subtype();
         let function: StreamingFn<C, F, (TakeMany, GiveMany, S)> = self.streaming(codec, handler);
-        self.add(method, Method::TakesMany(Box::new(function)));
+        self.add(method, subtype, Method::TakesMany(Box::new(function)));
     }
 
     fn streaming<C, F, Shape>(&self, codec: C, handler: F) -> StreamingFn<C, F, Shape> {

@@ -10,7 +10,7 @@
 //!
 //! A method that turns out to be slow, or seldom ready at once, is spawned without that first poll; see [`Placement`].
 //!
-//! Left out so far: TLS, compression, interceptors, keepalive.
+//! Left out so far: interceptors, keepalive.
 
 mod admit;
 mod call;

@@ -7,6 +7,7 @@ use clearway_http2::StreamKey;
 use clearway_transport::OpQueue;
 
 use crate::Status;
+use crate::codec::CompressionEncoding;
 use crate::inbound::StreamOps;
 use crate::metadata::MetadataMap;
 
@@ -14,7 +15,7 @@ use crate::metadata::MetadataMap;
 #[derive(Debug)]
 pub(crate) enum ServerOp {
     /// The head of a response whose messages follow.
-    Head { stream: StreamKey, metadata: MetadataMap },
+    Head { stream: StreamKey, metadata: MetadataMap, encoding: Option<CompressionEncoding> },
     /// Messages of a response, with their prefixes.
     Messages { stream: StreamKey, payload: Bytes },
     /// The handler has ended, with this.
@@ -31,7 +32,12 @@ pub(crate) enum ServerOp {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// With a whole response: its head, its one message with prefix, and what follows it.
-    Response { metadata: MetadataMap, payload: Bytes, trailers: MetadataMap },
+    Response {
+        metadata: MetadataMap,
+        encoding: Option<CompressionEncoding>,
+        payload: Bytes,
+        trailers: MetadataMap,
+    },
     /// With a status, after whatever it sent before.
     Status(Status),
     /// Without anything to say: it was dropped, or its stream was gone.

@@ -7,12 +7,12 @@ use clearway_http2::{ErrorCode, SendError, StreamKey, Tx};
 
 use super::admit::Refusal;
 use crate::Status;
+use crate::codec::CompressionEncoding;
 use crate::metadata::MetadataMap;
 
 const CONTENT_TYPE: HeaderField<'static> = stable("content-type", "application/grpc");
 const OK_200: HeaderField<'static> = stable(":status", "200");
 const STATUS_0: HeaderField<'static> = stable("grpc-status", "0");
-const ENCODINGS: HeaderField<'static> = stable("grpc-accept-encoding", "identity");
 
 /// The sections of nearly every response.
 static HEAD: [HeaderField<'static>; 2] = [OK_200, CONTENT_TYPE];
@@ -23,11 +23,17 @@ const fn stable(name: &'static str, value: &'static str) -> HeaderField<'static>
 }
 
 /// The head of a response whose messages follow.
-pub(super) fn head(tx: &mut Tx, stream: StreamKey, metadata: &MetadataMap) -> Result<(), Status> {
-    let sent = if metadata.is_untouched() {
+pub(super) fn head(
+    tx: &mut Tx,
+    stream: StreamKey,
+    metadata: &MetadataMap,
+    encoding: Option<CompressionEncoding>,
+) -> Result<(), Status> {
+    let sent = if metadata.is_untouched() && encoding.is_none() {
         tx.send_fixed_headers(stream, &HEAD, false)
     } else {
-        tx.send_headers(stream, HEAD.into_iter().chain(metadata.fields()), false)
+        let encoding = encoding.map(|encoding| stable("grpc-encoding", encoding.name()));
+        tx.send_headers(stream, HEAD.into_iter().chain(encoding).chain(metadata.fields()), false)
     };
     match sent {
         Err(SendError::HeaderListTooLarge { octets, limit }) => {
@@ -75,7 +81,12 @@ pub(super) fn trailers_only(tx: &mut Tx, stream: StreamKey, status: &Status) {
 /// The answer to a request that does not become a call.
 pub(super) fn refuse(tx: &mut Tx, stream: StreamKey, refusal: &Refusal) {
     let http = stable(":status", refusal.http);
-    send_only(tx, stream, http, &refusal.status, refusal.lists_encodings.then_some(ENCODINGS));
+    let accepted = refusal.accepted.as_ref().map(|accepted| HeaderField {
+        name: b"grpc-accept-encoding",
+        value: accepted.as_bytes(),
+        indexing: Indexing::Without,
+    });
+    send_only(tx, stream, http, &refusal.status, accepted);
 }
 
 fn send_only(
@@ -83,7 +94,7 @@ fn send_only(
     stream: StreamKey,
     http: HeaderField<'static>,
     status: &Status,
-    extra: Option<HeaderField<'static>>,
+    extra: Option<HeaderField<'_>>,
 ) {
     let send = |tx: &mut Tx, status: &Status| {
         let trailer = status.trailer();

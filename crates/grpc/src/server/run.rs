@@ -10,7 +10,7 @@ use clearway_http2::{ErrorCode, Instant, RouteId, StreamKey, Tx};
 use tokio::task::coop::has_budget_remaining;
 
 use super::call::{Intake, Parked, Said};
-use super::connection::ServerConnection;
+use super::connection::{ServerConnection, Shared};
 use super::contain::{Contained, contain};
 use super::methods::{Method, Route};
 use super::ops::{DoneGuard, Outcome};
@@ -19,7 +19,8 @@ use super::respond;
 use super::streaming::{Input, Sink, StreamingMethod};
 use super::unary::{Around, UnaryCall, UnaryMethod};
 use crate::Request;
-use crate::codec::DecodeBuf;
+use crate::codec::compression::Agreed;
+use crate::codec::{CompressionEncoding, DecodeBuf, Message};
 use crate::gate::SendGate;
 use crate::inbound::{Inbound, Reader, WakeAt};
 use crate::metadata::MetadataMap;
@@ -27,15 +28,15 @@ use crate::request::{Context as CallContext, Deadline};
 
 impl ServerConnection {
     /// A method that takes a stream is started at once, with the stream still to come.
-    pub(super) fn open_stream_of_requests(&mut self, tx: &mut Tx, stream: StreamKey, route: RouteId) {
+    pub(super) fn open_stream_of_requests(&mut self, tx: &mut Tx, stream: StreamKey) {
         let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, self.stream_ops()));
         let Some(call) = self.calls.get(stream) else { return };
         let intake = core::mem::replace(&mut call.intake, Intake::Many(Arc::clone(&inbound)));
-        let Intake::One { metadata, .. } = intake else { return };
+        let Intake::One { route, agreed, metadata, .. } = intake else { return };
         let reader = Reader::new(inbound);
         match &mut call.parked {
-            Some(parked) => **parked = Parked::Stream { route, metadata, reader },
-            None => self.start_reading(tx, stream, route, metadata, reader),
+            Some(parked) => **parked = Parked::Stream { route, agreed, metadata, reader },
+            None => self.start_reading(tx, stream, (route, agreed), metadata, reader),
         }
     }
 
@@ -44,15 +45,18 @@ impl ServerConnection {
         &mut self,
         tx: &mut Tx,
         stream: StreamKey,
-        route: RouteId,
+        (route, agreed): (RouteId, Agreed),
         metadata: MetadataMap,
         reader: Reader,
     ) {
         let due = self.calls.get(stream).and_then(|call| call.deadline).map(|(due, _)| due);
         let head = self.head(metadata, due);
         let shared = Arc::clone(&self.shared);
-        if let Some(Method::TakesMany(method)) = shared.routes.get(route).map(|route| &route.method) {
-            self.start_streaming(tx, stream, &**method, head, Input::Many(reader));
+        let Some(route) = shared.routes.get(route) else { return };
+        if let Method::TakesMany(method) = &route.method {
+            let input = Input::Many(reader, route.unpacking(agreed));
+            let sink = self.sink(tx, stream, route.encodings.of_response(agreed));
+            self.start_streaming(tx, stream, &**method, head, input, sink);
         }
     }
 
@@ -60,7 +64,7 @@ impl ServerConnection {
     fn head(&self, metadata: MetadataMap, due: Option<Instant>) -> Request<()> {
         let deadline = due.map_or(Deadline::None, |due| Deadline::At(self.clock.to_tokio(due)));
         let peer = Some(Arc::clone(&self.peer));
-        Request::received(metadata, (), CallContext { deadline, peer, extensions: http::Extensions::new() })
+        Request::received(metadata, (), CallContext { deadline, peer, ..CallContext::default() })
     }
 
     /// The one message of a request is here and the request is complete.
@@ -68,13 +72,14 @@ impl ServerConnection {
         let shared = Arc::clone(&self.shared);
         let Some(call) = self.calls.get(stream) else { return };
         if let Some(parked) = &mut call.parked {
-            **parked = Parked::Whole(message.into_bytes());
+            **parked = Parked::Whole(message.into_message());
             return;
         }
         let held = core::mem::take(&mut call.held);
         let expecting = core::mem::take(&mut call.expecting);
         let due = call.deadline.map(|(due, _)| due);
-        let Intake::One { route, metadata, .. } = core::mem::replace(&mut call.intake, Intake::Over) else {
+        let Intake::One { route, agreed, metadata, .. } = core::mem::replace(&mut call.intake, Intake::Over)
+        else {
             return;
         };
         let head = self.head(metadata, due);
@@ -82,15 +87,36 @@ impl ServerConnection {
         if expecting {
             tx.message_complete(stream);
         }
+        if agreed.is_any() {
+            return self.dispatch_coded(tx, stream, (route, agreed), head, message.into_message());
+        }
         let Some(Route { method, learned, .. }) = shared.routes.get(route) else { return };
         match method {
             Method::Unary(method) => self.run_unary(tx, stream, (&**method, learned), head, message),
             Method::TakesOne(method) => {
-                self.start_streaming(tx, stream, &**method, head, Input::One(message));
+                let sink = self.sink(tx, stream, None);
+                self.start_streaming(tx, stream, &**method, head, Input::One(message), sink);
             }
             // A method that takes a stream never collects a message.
             Method::TakesMany(_) => {}
         }
+    }
+
+    /// A call with compression runs as a task from the start: neither inflating its request nor compressing its response may
+    /// keep the connection's task.
+    fn dispatch_coded(
+        &mut self,
+        tx: &Tx,
+        stream: StreamKey,
+        (route, agreed): (RouteId, Agreed),
+        head: Request<()>,
+        message: Message,
+    ) {
+        let sink = self.sink(tx, stream, None);
+        let gate = Arc::clone(&sink.gate);
+        let running = run_coded(Arc::clone(&self.shared), (route, agreed), head, message, sink);
+        self.spawned_in_turn = true;
+        self.spawn(stream, Some(gate), running);
     }
 
     /// Polls a unary handler once, here, if its method is one for that. If that is enough no task is made for it.
@@ -108,7 +134,7 @@ impl ServerConnection {
         let inline = decision != Decision::Spawn;
         let began = matches!(decision, Decision::Measured { .. }).then(|| self.clock.now());
         let started = contain(|| {
-            let mut call = method.call(head, &mut message)?;
+            let mut call = method.call(head, &mut message, None)?;
             let mut cx = Context::from_waker(Waker::noop());
             if inline && call.as_mut().poll(&mut cx).is_ready() {
                 return Ok(First::Ready(call.as_mut().head()?, call));
@@ -137,8 +163,8 @@ impl ServerConnection {
     /// Encodes the response of a handler that is done straight into the output.
     fn respond(&mut self, tx: &mut Tx, stream: StreamKey, around: Around, mut call: Pin<Box<dyn UnaryCall>>) {
         self.forget_inline(stream);
-        let Around { metadata, trailers, expected } = around;
-        if let Err(status) = respond::head(tx, stream, &metadata) {
+        let Around { metadata, encoding, trailers, expected } = around;
+        if let Err(status) = respond::head(tx, stream, &metadata, encoding) {
             respond::trailers_only(tx, stream, &status);
             let _ = contain(|| drop(call));
             return;
@@ -167,9 +193,9 @@ impl ServerConnection {
         method: &dyn StreamingMethod,
         head: Request<()>,
         input: Input<'_>,
+        sink: Sink,
     ) {
-        let gate = Arc::new(SendGate::open(tx.writer_mark()));
-        let sink = Sink { stream, ops: Arc::clone(&self.ops), gate: Arc::clone(&gate) };
+        let gate = Arc::clone(&sink.gate);
         match contain(|| method.start(head, input, sink)).and_then(|started| started) {
             Ok(running) => {
                 self.spawned_in_turn = true;
@@ -177,6 +203,12 @@ impl ServerConnection {
             }
             Err(status) => self.fail(tx, stream, &status),
         }
+    }
+
+    /// Where the response of a call goes.
+    fn sink(&self, tx: &Tx, stream: StreamKey, encoding: Option<CompressionEncoding>) -> Sink {
+        let gate = Arc::new(SendGate::open(tx.writer_mark()));
+        Sink { stream, ops: Arc::clone(&self.ops), gate, encoding }
     }
 
     fn spawn(
@@ -201,8 +233,8 @@ impl ServerConnection {
         self.calls.unbury(stream);
         let Some(call) = self.forget(stream) else { return };
         match (call.said, outcome) {
-            (Said::Nothing, Outcome::Response { metadata, payload, trailers }) => {
-                match respond::head(tx, stream, &metadata) {
+            (Said::Nothing, Outcome::Response { metadata, encoding, payload, trailers }) => {
+                match respond::head(tx, stream, &metadata, encoding) {
                     Ok(()) => {
                         let _ = tx.send_data(stream, payload, false);
                         respond::trailers_ok(tx, stream, &trailers);
@@ -227,16 +259,45 @@ enum First {
     Pending(Pin<Box<dyn UnaryCall>>),
 }
 
+/// A call with compression, from its request as it came.
+async fn run_coded(
+    shared: Arc<Shared>,
+    (route, agreed): (RouteId, Agreed),
+    head: Request<()>,
+    message: Message,
+    sink: Sink,
+) -> Outcome {
+    let Some(route) = shared.routes.get(route) else { return Outcome::Nothing };
+    let mut message = match route.unpacking(agreed).open(message.into()) {
+        Ok(message) => message,
+        Err(status) => return Outcome::Status(status),
+    };
+    let encoding = route.encodings.of_response(agreed);
+    match &route.method {
+        Method::Unary(method) => match method.call(head, &mut message, encoding) {
+            Ok(call) => finish_unary(call).await,
+            Err(status) => Outcome::Status(status),
+        },
+        Method::TakesOne(method) => {
+            match method.start(head, Input::One(message), Sink { encoding, ..sink }) {
+                Ok(running) => running.await,
+                Err(status) => Outcome::Status(status),
+            }
+        }
+        Method::TakesMany(_) => Outcome::Nothing,
+    }
+}
+
 /// The rest of a unary call whose handler was not ready at once.
 async fn finish_unary(mut call: Pin<Box<dyn UnaryCall>>) -> Outcome {
     poll_fn(|cx| call.as_mut().poll(cx)).await;
-    let Around { metadata, trailers, expected } = match call.as_mut().head() {
+    let Around { metadata, encoding, trailers, expected } = match call.as_mut().head() {
         Ok(head) => head,
         Err(status) => return Outcome::Status(status),
     };
     let mut payload = Vec::with_capacity(expected);
     match call.as_mut().encode(&mut payload) {
-        Ok(()) => Outcome::Response { metadata, payload: Bytes::from(payload), trailers },
+        Ok(()) => Outcome::Response { metadata, encoding, payload: Bytes::from(payload), trailers },
         Err(status) => Outcome::Status(status),
     }
 }

@@ -23,6 +23,8 @@ use super::ops::ServerOp;
 use super::{NamedService, Service};
 use crate::Error;
 use crate::client::Channel;
+use crate::codec::CompressionEncoding;
+use crate::codec::compression::Encodings;
 use crate::framing::config_for_messages;
 
 type ObserverFactory = Arc<dyn Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync>;
@@ -35,6 +37,7 @@ pub struct Server {
     http2: Config,
     driver: DriverConfig,
     timeout: Option<Duration>,
+    encodings: Encodings,
     observe: Option<ObserverFactory>,
     report: Option<Report>,
     counters: Arc<ServerCounters>,
@@ -114,6 +117,22 @@ impl Server {
         self
     }
 
+    /// Accepts requests compressed by `encoding` in every service; see
+    /// [`Methods::accept_compressed`](crate::server::Methods::accept_compressed). Default: none.
+    #[must_use]
+    pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+        self.encodings.accept(encoding);
+        self
+    }
+
+    /// Compresses responses of every service by `encoding`, for clients that can read it; see
+    /// [`Methods::send_compressed`](crate::server::Methods::send_compressed). Default: none.
+    #[must_use]
+    pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+        self.encodings.send(encoding);
+        self
+    }
+
     /// Speaks TLS, and HTTP/2 must be agreed on by ALPN: clients that offer nothing of the kind are refused.
     ///
     /// Handshakes run beside the accept loop and each other, with a limit of time and number
@@ -189,7 +208,9 @@ impl Server {
     /// Adds the first service.
     #[must_use]
     pub fn add_service<S: Service>(self, service: S) -> Router {
-        Router { server: self, routes: Routes::default() }.add_service(service)
+        let mut routes = Routes::default();
+        routes.encodings_mut().clone_from(&self.encodings);
+        Router { server: self, routes }.add_service(service)
     }
 }
 

@@ -13,7 +13,8 @@ use futures_core::Stream;
 use pin_project_lite::pin_project;
 
 use super::ops::{Outcome, ServerOp};
-use crate::codec::{Codec, DecodeBuf, Decoder as _, Encoder};
+use crate::codec::compression::{Packing, Unpacking};
+use crate::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder as _, Encoder};
 use crate::gate::{GateClosed, SendGate};
 use crate::inbound::Reader;
 use crate::metadata::MetadataMap;
@@ -25,7 +26,7 @@ pub(super) enum Input<'a> {
     /// Exactly one.
     One(DecodeBuf<'a>),
     /// A stream of them.
-    Many(Reader),
+    Many(Reader, Unpacking),
 }
 
 /// A running handler.
@@ -42,11 +43,13 @@ pub(super) struct Sink {
     pub(super) stream: StreamKey,
     pub(super) ops: Arc<OpQueue<ServerOp>>,
     pub(super) gate: Arc<SendGate>,
+    /// What its messages are compressed by.
+    pub(super) encoding: Option<CompressionEncoding>,
 }
 
 impl Sink {
     fn head(&self, metadata: MetadataMap) {
-        let _ = self.ops.push(ServerOp::Head { stream: self.stream, metadata });
+        let _ = self.ops.push(ServerOp::Head { stream: self.stream, metadata, encoding: self.encoding });
     }
 
     fn messages(&self, payload: Vec<u8>) {
@@ -89,7 +92,8 @@ where
                 }
             }
             let mut batch = Vec::new();
-            let end = ready!(fill(cx, this.stream.as_mut(), this.encoder, *this.limit, &mut batch));
+            let packing = Packing { limit: *this.limit, encoding: this.sink.encoding };
+            let end = ready!(fill(cx, this.stream.as_mut(), this.encoder, packing, &mut batch));
             *this.admitted = false;
             this.sink.messages(batch);
             match end {
@@ -109,7 +113,7 @@ fn fill<E, S>(
     cx: &mut Context<'_>,
     mut stream: Pin<&mut S>,
     encoder: &mut E,
-    limit: usize,
+    packing: Packing,
     batch: &mut Vec<u8>,
 ) -> Poll<Option<Result<(), Status>>>
 where
@@ -120,7 +124,7 @@ where
         match stream.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(item))) => {
                 send_buffer::reserve(batch, framing::expected(encoder, &item));
-                if let Err(status) = framing::encode(encoder, item, limit, batch) {
+                if let Err(status) = framing::encode(encoder, item, packing, batch) {
                     return Poll::Ready(Some(Err(status)));
                 }
             }
@@ -162,7 +166,7 @@ impl<C: Codec> Take<C> for TakeOne {
     fn take(codec: &mut C, input: Input<'_>) -> Result<C::Decode, Status> {
         match input {
             Input::One(mut message) => codec.decoder().decode(&mut message)?.ok_or_else(nothing_decoded),
-            Input::Many(_) => Err(Status::internal("a stream was given to a method that takes one message")),
+            Input::Many(..) => Err(Status::internal("a stream was given to a method that takes one message")),
         }
     }
 }
@@ -172,7 +176,7 @@ impl<C: Codec> Take<C> for TakeMany {
 
     fn take(codec: &mut C, input: Input<'_>) -> Result<Self::Message, Status> {
         match input {
-            Input::Many(reader) => Ok(Streaming::new(reader, codec.decoder())),
+            Input::Many(reader, unpacking) => Ok(Streaming::new(reader, codec.decoder(), unpacking)),
             Input::One(_) => Err(Status::internal("a message was given to a method that takes a stream")),
         }
     }
@@ -189,12 +193,19 @@ pub(super) trait Give<C: Codec, R>: 'static {
 impl<C: Codec> Give<C, C::Encode> for GiveOne {
     type Giving = Ready<Outcome>;
 
-    fn give(response: Response<C::Encode>, mut encoder: C::Encoder, limit: usize, _: Sink) -> Ready<Outcome> {
+    fn give(
+        response: Response<C::Encode>,
+        mut encoder: C::Encoder,
+        limit: usize,
+        sink: Sink,
+    ) -> Ready<Outcome> {
+        let encoding = sink.encoding.filter(|_| response.may_be_compressed());
+        let packing = Packing { limit, encoding };
         let (metadata, message, trailers) = response.split();
         let mut payload = Vec::new();
         send_buffer::reserve(&mut payload, framing::expected(&encoder, &message));
-        core::future::ready(match framing::encode(&mut encoder, message, limit, &mut payload) {
-            Ok(()) => Outcome::Response { metadata, payload: send_buffer::seal(payload), trailers },
+        core::future::ready(match framing::encode(&mut encoder, message, packing, &mut payload) {
+            Ok(()) => Outcome::Response { metadata, encoding, payload: send_buffer::seal(payload), trailers },
             Err(status) => Outcome::Status(status),
         })
     }
@@ -206,7 +217,8 @@ where
 {
     type Giving = Pump<S, C::Encoder>;
 
-    fn give(response: Response<S>, encoder: C::Encoder, limit: usize, sink: Sink) -> Self::Giving {
+    fn give(response: Response<S>, encoder: C::Encoder, limit: usize, mut sink: Sink) -> Self::Giving {
+        sink.encoding = sink.encoding.filter(|_| response.may_be_compressed());
         let (metadata, stream, trailers) = response.split();
         sink.head(metadata);
         Pump { stream, encoder, limit, sink, trailers, admitted: false }
@@ -277,6 +289,7 @@ where
 mod tests {
     use super::*;
     use crate::codec::BytesCodec;
+    use crate::framing::Incoming;
     use crate::inbound::{Inbound, WakeAt};
     use bytes::Bytes;
 
@@ -292,7 +305,8 @@ mod tests {
         let ops = Arc::new(OpQueue::default());
         let inbound =
             Arc::new(Inbound::new(Some(stream), WakeAt::Each, Arc::<OpQueue<ServerOp>>::clone(&ops) as _));
-        let request = Request::new(Streaming::new(Reader::new(inbound), BytesCodec.decoder()));
+        let unpacking = Unpacking { from: Incoming::Request, limit: usize::MAX, encoding: None };
+        let request = Request::new(Streaming::new(Reader::new(inbound), BytesCodec.decoder(), unpacking));
         let own = size_of_val(&handler(request));
         let method = StreamingFn {
             codec: BytesCodec,
@@ -300,10 +314,11 @@ mod tests {
             encode_limit: usize::MAX,
             shape: PhantomData::<fn() -> (TakeMany, GiveMany, Streaming<Bytes>)>,
         };
-        let sink = Sink { stream, ops: Arc::clone(&ops), gate: Arc::new(SendGate::default()) };
+        let sink =
+            Sink { stream, ops: Arc::clone(&ops), gate: Arc::new(SendGate::default()), encoding: None };
         let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, ops as _));
         let running = method
-            .start(Request::new(()), Input::Many(Reader::new(inbound)), sink)
+            .start(Request::new(()), Input::Many(Reader::new(inbound), unpacking), sink)
             .map(|call| size_of_val(&*call));
         assert!(running.as_ref().is_ok_and(|octets| *octets <= own + 64), "{running:?} around {own} octets");
     }

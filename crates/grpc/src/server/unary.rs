@@ -4,16 +4,21 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use crate::codec::{Codec, DecodeBuf, Decoder as _, Encoder};
+use crate::codec::compression::Packing;
+use crate::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder as _, Encoder};
 use crate::metadata::MetadataMap;
 use crate::streaming::nothing_decoded;
 use crate::{Request, Response, Status, framing};
 
 /// A unary method with its types erased.
 pub(super) trait UnaryMethod: Send + Sync {
-    /// Decodes the message and builds the handler's future.
-    fn call(&self, head: Request<()>, message: &mut DecodeBuf<'_>)
-    -> Result<Pin<Box<dyn UnaryCall>>, Status>;
+    /// Decodes the message and builds the handler's future; its response is compressed by `encoding`.
+    fn call(
+        &self,
+        head: Request<()>,
+        message: &mut DecodeBuf<'_>,
+        encoding: Option<CompressionEncoding>,
+    ) -> Result<Pin<Box<dyn UnaryCall>>, Status>;
 }
 
 /// One call of a unary method: the handler's future and, once it is done, its response.
@@ -31,6 +36,7 @@ pub(super) trait UnaryCall: Send {
 /// What surrounds the message of a response.
 pub(super) struct Around {
     pub(super) metadata: MetadataMap,
+    pub(super) encoding: Option<CompressionEncoding>,
     pub(super) trailers: MetadataMap,
     /// Octets the message will take with its prefix, as far as its encoder can say.
     pub(super) expected: usize,
@@ -53,6 +59,7 @@ where
         &self,
         head: Request<()>,
         message: &mut DecodeBuf<'_>,
+        encoding: Option<CompressionEncoding>,
     ) -> Result<Pin<Box<dyn UnaryCall>>, Status> {
         let mut codec = self.codec.clone();
         let message = codec.decoder().decode(message)?.ok_or_else(nothing_decoded)?;
@@ -62,7 +69,7 @@ where
             outcome: None,
             message: None,
             encoder: codec.encoder(),
-            limit: self.encode_limit,
+            packing: Packing { limit: self.encode_limit, encoding },
         }))
     }
 }
@@ -74,7 +81,7 @@ pin_project_lite::pin_project! {
         outcome: Option<Result<Response<E::Item>, Status>>,
         message: Option<E::Item>,
         encoder: E,
-        limit: usize,
+        packing: Packing,
     }
 }
 
@@ -93,16 +100,19 @@ where
         let this = self.project();
         let response =
             this.outcome.take().unwrap_or_else(|| Err(Status::internal("the handler is not done")))?;
+        if !response.may_be_compressed() {
+            this.packing.encoding = None;
+        }
         let (metadata, message, trailers) = response.split();
         let expected = framing::expected(this.encoder, &message);
         *this.message = Some(message);
-        Ok(Around { metadata, trailers, expected })
+        Ok(Around { metadata, encoding: this.packing.encoding, trailers, expected })
     }
 
     fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<(), Status> {
         let this = self.project();
         match this.message.take() {
-            Some(message) => framing::encode(this.encoder, message, *this.limit, out),
+            Some(message) => framing::encode(this.encoder, message, *this.packing, out),
             None => Err(Status::internal("the handler is not done")),
         }
     }

@@ -11,6 +11,8 @@
 
 mod backpressure;
 mod cancellation;
+#[cfg(feature = "gzip")]
+mod compression;
 mod credit;
 mod deadlines;
 mod kinds;
