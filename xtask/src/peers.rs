@@ -28,6 +28,11 @@ const GO_PROGRAMS: &[GoProgram] = &[
         versions: &["af83a65f0b6273ef38bf778d400d98892e7653d8", "v2.2.1+incompatible"],
     },
     GoProgram {
+        name: "connectconformance",
+        package: "connectrpc.com/conformance/cmd/connectconformance",
+        versions: &["v1.0.5"],
+    },
+    GoProgram {
         name: "go-interop-client",
         package: "google.golang.org/grpc/interop/client",
         versions: &["v1.83.1"],

@@ -1,8 +1,9 @@
 //! The files in `proto/` compared with what their owners published: names, numbers and types.
 //!
-//! The published descriptors are those that the Go module `google.golang.org/grpc` carries inside its generated code.
-//! The module is looked for in Go's module cache, or where `CLEARWAY_GRPC_GO` says; without it the test prints a notice
-//! and passes. Of any version but the one `cargo xtask peers` fetches, what is new is no error.
+//! The published descriptors are those that Go modules carry inside their generated code. The modules are looked for in Go's
+//! module cache, or where an environment variable says (`CLEARWAY_GRPC_GO`, `CLEARWAY_CONFORMANCE_GO`,
+//! `CLEARWAY_GENPROTO_GO`); without one its test prints a notice and passes. Of any version but the one that was compared to the
+//! last field, what is new is no error.
 
 // Helpers of tests are tests too, which clippy cannot see here.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -15,38 +16,132 @@ use std::process::Command;
 use prost::Message;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, ServiceDescriptorProto};
 
-/// Our files and the Go files that carry the same.
-const FILES: [(&str, &str); 3] = [
-    ("grpc/testing/empty.proto", "interop/grpc_testing/empty.pb.go"),
-    ("grpc/testing/messages.proto", "interop/grpc_testing/messages.pb.go"),
-    ("grpc/testing/test.proto", "interop/grpc_testing/test.pb.go"),
-];
-
-/// The version our files were compared with to the last field.
-const VERSION: &str = "grpc@v1.83.1";
-
-/// That version if it is there, otherwise the newest `google.golang.org/grpc` in the module cache.
-fn published() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("CLEARWAY_GRPC_GO") {
-        return Some(path.into());
-    }
-    let output = Command::new("go").args(["env", "GOMODCACHE"]).output().ok()?;
-    let cache = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()).join("google.golang.org");
-    let modules = fs::read_dir(cache).ok()?.filter_map(Result::ok).map(|entry| entry.path());
-    let version = |path: &PathBuf| -> Option<Vec<u32>> {
-        let version = path.file_name()?.to_str()?.strip_prefix("grpc@v")?;
-        version.split('.').map(|number| number.parse().ok()).collect()
-    };
-    modules.filter(|path| version(path).is_some()).max_by_key(|path| (path.ends_with(VERSION), version(path)))
+/// A Go module that carries what we serve or call.
+struct Module {
+    /// Where it is, if not in the module cache.
+    variable: &'static str,
+    /// Its place in the module cache.
+    folder: &'static str,
+    name: &'static str,
+    /// The version our files were compared with to the last field.
+    version: &'static str,
+    /// Our files and the Go files that carry the same.
+    files: &'static [(&'static str, &'static str)],
 }
 
-/// The descriptor in a file that protoc-gen-go wrote: `const file_.._rawDesc = "" + "..." + "..."`.
+const GRPC: Module = Module {
+    variable: "CLEARWAY_GRPC_GO",
+    folder: "google.golang.org",
+    name: "grpc",
+    version: "1.83.1",
+    files: &[
+        ("grpc/testing/empty.proto", "interop/grpc_testing/empty.pb.go"),
+        ("grpc/testing/messages.proto", "interop/grpc_testing/messages.pb.go"),
+        ("grpc/testing/test.proto", "interop/grpc_testing/test.pb.go"),
+    ],
+};
+
+const CONFORMANCE: Module = Module {
+    variable: "CLEARWAY_CONFORMANCE_GO",
+    folder: "connectrpc.com",
+    name: "conformance",
+    version: "1.0.5",
+    files: &[
+        (
+            "connectrpc/conformance/v1/config.proto",
+            "internal/gen/proto/go/connectrpc/conformance/v1/config.pb.go",
+        ),
+        (
+            "connectrpc/conformance/v1/service.proto",
+            "internal/gen/proto/go/connectrpc/conformance/v1/service.pb.go",
+        ),
+        (
+            "connectrpc/conformance/v1/server_compat.proto",
+            "internal/gen/proto/go/connectrpc/conformance/v1/server_compat.pb.go",
+        ),
+        (
+            "connectrpc/conformance/v1/client_compat.proto",
+            "internal/gen/proto/go/connectrpc/conformance/v1/client_compat.pb.go",
+        ),
+    ],
+};
+
+const RPC: Module = Module {
+    variable: "CLEARWAY_GENPROTO_GO",
+    folder: "google.golang.org/genproto/googleapis",
+    name: "rpc",
+    version: "0.0.0",
+    files: &[("google/rpc/status.proto", "status/status.pb.go")],
+};
+
+impl Module {
+    /// The version that was compared with if it is there, otherwise the newest in the module cache.
+    fn published(&self) -> Option<PathBuf> {
+        if let Some(path) = std::env::var_os(self.variable) {
+            return Some(path.into());
+        }
+        let output = Command::new("go").args(["env", "GOMODCACHE"]).output().ok()?;
+        let cache = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()).join(self.folder);
+        let modules = fs::read_dir(cache).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+        let version = |path: &PathBuf| -> Option<Vec<u32>> {
+            let (name, version) = path.file_name()?.to_str()?.split_once("@v")?;
+            // A version without a tag has more to it than three numbers.
+            let numbers = version.split('-').next()?.split('.').map(|number| number.parse().ok());
+            (name == self.name).then(|| numbers.collect()).flatten()
+        };
+        modules
+            .filter(|path| version(path).is_some())
+            .max_by_key(|path| (self.is_compared(path), version(path), path.clone()))
+    }
+
+    fn is_compared(&self, path: &Path) -> bool {
+        path.ends_with(format!("{}@v{}", self.name, self.version))
+    }
+
+    /// Compares our files with the published ones.
+    fn compare(&self) {
+        let Some(module) = self.published() else {
+            eprintln!(
+                "notice: no {}/{} in Go's module cache, proto/ is not compared with it",
+                self.folder, self.name
+            );
+            return;
+        };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+        for (proto, go) in self.files {
+            let ours = protox::compile([proto], [&root]).unwrap().file.pop().unwrap();
+            assert_eq!(ours.name(), *proto);
+            let (ours, theirs) = (items(&ours), items(&descriptor(&module.join(go))));
+            for (name, item) in &ours {
+                let published =
+                    &theirs.get(name).unwrap_or_else(|| panic!("{name} in {proto} was never published"));
+                if self.is_compared(&module) {
+                    assert_eq!(&item, published, "{name} in {proto}");
+                }
+                let missing =
+                    item.lines().find(|line| !published.lines().any(|published| published == *line));
+                assert_eq!(missing, None, "of {name} in {proto}; published: {published}");
+            }
+        }
+    }
+}
+
+/// The descriptor in a file that protoc-gen-go wrote: `const file_.._rawDesc = "" + "..." + "..."`, or in older files
+/// `var file_.._rawDesc = []byte{0x0a, 0x2f, ...}`.
 fn descriptor(go: &Path) -> FileDescriptorProto {
     let text = fs::read_to_string(go).unwrap();
-    let (_, literal) = text.split_once("_rawDesc = \"\" +\n").unwrap();
-    let lines = literal.lines().map(str::trim).map(|line| line.strip_suffix(" +").unwrap_or(line));
-    let parts = lines.map_while(|line| line.strip_prefix('"')?.strip_suffix('"'));
-    let bytes: Vec<u8> = parts.flat_map(unescape).collect();
+    let bytes: Vec<u8> = match text.split_once("_rawDesc = []byte{\n") {
+        Some((_, octets)) => {
+            let (octets, _) = octets.split_once('}').unwrap();
+            let octets = octets.split(',').map(str::trim).filter(|octet| !octet.is_empty());
+            octets.map(|octet| u8::from_str_radix(octet.strip_prefix("0x").unwrap(), 16).unwrap()).collect()
+        }
+        None => {
+            let (_, literal) = text.split_once("_rawDesc = \"\" +\n").unwrap();
+            let lines = literal.lines().map(str::trim).map(|line| line.strip_suffix(" +").unwrap_or(line));
+            lines.map_while(|line| line.strip_prefix('"')?.strip_suffix('"')).flat_map(unescape).collect()
+        }
+    };
     FileDescriptorProto::decode(&*bytes).unwrap()
 }
 
@@ -131,25 +226,9 @@ fn items(file: &FileDescriptorProto) -> BTreeMap<String, String> {
 
 #[test]
 fn our_files_are_the_published_ones() {
-    let Some(module) = published() else {
-        eprintln!("notice: no google.golang.org/grpc in Go's module cache, proto/ is not compared with it");
-        return;
-    };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    for (proto, go) in FILES {
-        let ours = protox::compile([proto], [&root]).unwrap().file.pop().unwrap();
-        assert_eq!(ours.name(), proto);
-        let (ours, theirs) = (items(&ours), items(&descriptor(&module.join(go))));
-        for (name, item) in &ours {
-            let published =
-                &theirs.get(name).unwrap_or_else(|| panic!("{name} in {proto} was never published"));
-            if module.ends_with(VERSION) {
-                assert_eq!(&item, published, "{name} in {proto}");
-            }
-            let missing = item.lines().find(|line| !published.lines().any(|published| published == *line));
-            assert_eq!(missing, None, "of {name} in {proto}; published: {published}");
-        }
-    }
+    GRPC.compare();
+    CONFORMANCE.compare();
+    RPC.compare();
 }
 
 /// Each file in `proto/` is well-formed and has Rust that a crate can include.
@@ -170,7 +249,9 @@ fn everything_in_proto_generates() {
         .emit_rerun_if_changed(false)
         .compile_protos(&protos, &[root])
         .unwrap();
-    for package in ["bench", "demo", "grpc.testing", "hello", "routeguide"] {
+    for package in
+        ["bench", "connectrpc.conformance.v1", "demo", "google.rpc", "grpc.testing", "hello", "routeguide"]
+    {
         assert!(out.join(format!("{package}.rs")).exists(), "{package}");
     }
 }

@@ -1,5 +1,6 @@
 //! The peer suites, in the order in which they run.
 
+mod conformance;
 mod curl;
 mod h2load;
 mod h2spec;
@@ -35,6 +36,26 @@ pub(crate) const ALL: &[Suite] = &[
             CERTIFICATES,
         ],
         run: tls::clients,
+    },
+    Suite {
+        name: "conformance",
+        needs: &[
+            Need::Peer("connectconformance"),
+            Need::Ours("conformance-server"),
+            Need::Ours("conformance-client"),
+            Need::File(conformance::H2C),
+        ],
+        run: conformance::run,
+    },
+    Suite {
+        name: "conform_tls",
+        needs: &[
+            Need::Peer("connectconformance"),
+            Need::Ours("conformance-server"),
+            Need::Ours("conformance-client"),
+            Need::File(conformance::TLS),
+        ],
+        run: conformance::run_tls,
     },
     Suite {
         name: "interop_go",

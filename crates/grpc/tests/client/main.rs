@@ -10,6 +10,8 @@
 
 mod both_sides;
 mod cancelling;
+#[cfg(feature = "gzip")]
+mod compression;
 mod connecting;
 mod deadlines;
 mod flow;

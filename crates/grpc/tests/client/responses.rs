@@ -32,6 +32,19 @@ async fn head_and_trailers_are_one_map_for_a_unary_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn head_and_trailers_are_one_map_for_a_unary_call_that_fails_too() {
+    let (grpc, mut peer) = connected().await;
+    let answer = call(&grpc, b"");
+    let (id, ..) = peer.request().await;
+    peer.headers(id, &[OK_HEAD[0], OK_HEAD[1], ("x-both", "1")], false).await;
+    peer.trailers(id, &[("grpc-status", "9"), ("x-both", "2")]).await;
+    let status = answer.await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let values: Vec<_> = status.metadata().get_all("x-both").iter().map(|v| v.to_str().unwrap()).collect();
+    assert_eq!(values, ["1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn interim_responses_are_skipped() {
     let (grpc, mut peer) = connected().await;
     let answer = call(&grpc, b"");

@@ -99,6 +99,12 @@ async fn heads_that_are_no_call_get_a_status_and_leave_their_neighbours_alone() 
         (200, Code::Unimplemented, "unknown service t.Nope", grpc("/t.Nope/Echo")),
         (200, Code::Unimplemented, "malformed method path", grpc("/t.S")),
         (200, Code::Unimplemented, "snappy", with(echo(), "grpc-encoding", "snappy")),
+        (
+            200,
+            Code::Unimplemented,
+            "want proto",
+            with(grpc("/t.S/Text"), "content-type", "application/grpc+json"),
+        ),
         (200, Code::DeadlineExceeded, "deadline", with(echo(), "grpc-timeout", "0S")),
     ] {
         scene.expect(http, code, text, head, &message).await;
@@ -121,6 +127,8 @@ async fn a_head_without_te_or_with_a_codec_is_a_call() {
     for head in [
         without(grpc("/t.S/Echo"), "te"),
         with(grpc("/t.S/Echo"), "content-type", "application/grpc+proto"),
+        // Octets are octets, whatever they are called.
+        with(grpc("/t.S/Echo"), "content-type", "application/grpc+json"),
         with(grpc("/t.S/Echo"), "content-type", "application/grpc;charset=utf-8"),
         with(grpc("/t.S/Echo"), "host", "test"),
         with(grpc("/t.S/Echo"), "grpc-unheard-of", "x"),
