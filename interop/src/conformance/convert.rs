@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(from_metadata(&metadata), headers);
         assert_eq!(to_metadata(&[header("X-B-bin", &["AAE="])]).expect("padded").len(), 1);
         for bad in [header("x a", &["1"]), header("x-bin", &["!"]), header("x", &["\n"])] {
-            assert!(to_metadata(&[bad.clone()]).is_err(), "{bad:?}");
+            assert!(to_metadata(std::slice::from_ref(&bad)).is_err(), "{bad:?}");
         }
     }
 

@@ -58,7 +58,8 @@ fn one(workspace: &Workspace, config: &str, run: &Run) -> Verdict {
 
 /// The verdict is in what it says: its exit code does not tell how many cases there were.
 fn judge(said: &str, wanted: u64, success: bool) -> Result<u64, String> {
-    let total = said.lines().find_map(|line| line.strip_prefix("Total cases: ")?.trim().parse().ok());
+    let total: Option<u64> =
+        said.lines().find_map(|line| line.strip_prefix("Total cases: ")?.trim().parse().ok());
     let outcome = said.lines().rev().find(|line| line.contains(" passed, ") && line.ends_with(" failed"));
     let count = |word| outcome.and_then(|line| super::number_before(line, word));
     match (total, count("passed"), count("failed")) {
