@@ -106,7 +106,7 @@ enum State {
     /// In the prefix; so many octets of it are here.
     Prefix { octets: [u8; PREFIX], filled: usize },
     /// In the message.
-    Body { size: usize, compressed: bool, buffer: Vec<u8> },
+    Body { size: usize, buffer: Vec<u8> },
 }
 
 const START: State = State::Prefix { octets: [0; PREFIX], filled: 0 };
@@ -115,15 +115,19 @@ const START: State = State::Prefix { octets: [0; PREFIX], filled: 0 };
 #[derive(Debug)]
 pub(crate) struct Assembler {
     state: State,
-    limit: usize,
+    /// No prefix says more than this type holds.
+    limit: u32,
     /// The flag may be set.
     may_be_compressed: bool,
+    /// It is, of the message in [`State::Body`].
+    compressed: bool,
 }
 
 impl Assembler {
     /// `limit` is the largest message accepted, in octets.
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { state: START, limit, may_be_compressed: false }
+    pub(crate) fn new(limit: usize) -> Self {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        Self { state: START, limit, may_be_compressed: false, compressed: false }
     }
 
     /// A compression was agreed on, if `is_agreed`: messages may be flagged.
@@ -177,9 +181,10 @@ impl Assembler {
                 return Ok(Some(DecodeBuf::borrowed(message).flagged(compressed)));
             }
             let buffer = Vec::with_capacity(size.min(FIRST_CAPACITY.max(input.len())));
-            self.state = State::Body { size, compressed, buffer };
+            self.state = State::Body { size, buffer };
+            self.compressed = compressed;
         }
-        let State::Body { size, compressed, buffer } = &mut self.state else { return Ok(None) };
+        let State::Body { size, buffer } = &mut self.state else { return Ok(None) };
         let missing = size.saturating_sub(buffer.len());
         let (head, rest) = input.split_at_checked(missing).unwrap_or((*input, &[]));
         buffer.extend_from_slice(head);
@@ -187,7 +192,7 @@ impl Assembler {
         if head.len() < missing {
             return Ok(None);
         }
-        let message = DecodeBuf::owned(Bytes::from(core::mem::take(buffer))).flagged(*compressed);
+        let message = DecodeBuf::owned(Bytes::from(core::mem::take(buffer))).flagged(self.compressed);
         self.state = START;
         Ok(Some(message))
     }
@@ -201,10 +206,11 @@ impl Assembler {
             1 => return Err(FramingError::Compressed),
             flag => return Err(FramingError::BadFlag(flag)),
         };
-        let size = u32::from_be_bytes(length) as usize;
+        let size = u32::from_be_bytes(length);
         if size > self.limit {
-            return Err(FramingError::TooLarge { size, limit: self.limit });
+            return Err(FramingError::TooLarge { size: size as usize, limit: self.limit as usize });
         }
+        let size = size as usize;
         // No algorithm makes nothing of something, and some senders compress nothing: it is what it is.
         Ok((size, compressed && size > 0))
     }

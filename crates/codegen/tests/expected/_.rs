@@ -55,6 +55,18 @@ pub mod plainly_client {
             Self { inner: self.inner.max_encoding_message_size(octets) }
         }
 
+        /// Compresses requests by `encoding`.
+        #[must_use]
+        pub fn send_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            Self { inner: self.inner.send_compressed(encoding) }
+        }
+
+        /// Accepts responses compressed by `encoding`, too.
+        #[must_use]
+        pub fn accept_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            Self { inner: self.inner.accept_compressed(encoding) }
+        }
+
         /// Says it.
         pub async fn say(
             &self,
@@ -90,6 +102,8 @@ pub mod plainly_server {
         inner: ::std::sync::Arc<T>,
         max_decoding_message_size: ::core::option::Option<usize>,
         max_encoding_message_size: ::core::option::Option<usize>,
+        accepted: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
+        sent: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
     }
 
     impl<T> PlainlyServer<T> {
@@ -104,6 +118,8 @@ pub mod plainly_server {
                 inner,
                 max_decoding_message_size: ::core::option::Option::None,
                 max_encoding_message_size: ::core::option::Option::None,
+                accepted: ::std::vec::Vec::new(),
+                sent: ::std::vec::Vec::new(),
             }
         }
 
@@ -120,6 +136,20 @@ pub mod plainly_server {
             self.max_encoding_message_size = ::core::option::Option::Some(octets);
             self
         }
+
+        /// Accepts requests compressed by `encoding`, too.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            self.accepted.push(encoding);
+            self
+        }
+
+        /// Compresses responses by `encoding`, for clients that can read it; of several, by the first that they can.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            self.sent.push(encoding);
+            self
+        }
     }
 
     impl<T> ::core::clone::Clone for PlainlyServer<T> {
@@ -128,6 +158,8 @@ pub mod plainly_server {
                 inner: ::std::sync::Arc::clone(&self.inner),
                 max_decoding_message_size: self.max_decoding_message_size,
                 max_encoding_message_size: self.max_encoding_message_size,
+                accepted: ::core::clone::Clone::clone(&self.accepted),
+                sent: ::core::clone::Clone::clone(&self.sent),
             }
         }
     }
@@ -153,6 +185,12 @@ pub mod plainly_server {
             }
             if let ::core::option::Option::Some(octets) = self.max_encoding_message_size {
                 methods.max_encoding_message_size(octets);
+            }
+            for encoding in self.accepted {
+                methods.accept_compressed(encoding);
+            }
+            for encoding in self.sent {
+                methods.send_compressed(encoding);
             }
 
             let codec: ::clearway::codec::ProstCodec<super::Plain, super::Plain> = ::core::default::Default::default();

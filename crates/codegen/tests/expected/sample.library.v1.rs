@@ -196,6 +196,18 @@ pub mod library_client {
             Self { inner: self.inner.max_encoding_message_size(octets) }
         }
 
+        /// Compresses requests by `encoding`.
+        #[must_use]
+        pub fn send_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            Self { inner: self.inner.send_compressed(encoding) }
+        }
+
+        /// Accepts responses compressed by `encoding`, too.
+        #[must_use]
+        pub fn accept_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            Self { inner: self.inner.accept_compressed(encoding) }
+        }
+
         /// One request, one response.
         pub async fn get_book(
             &self,
@@ -386,6 +398,8 @@ pub mod library_server {
         inner: ::std::sync::Arc<T>,
         max_decoding_message_size: ::core::option::Option<usize>,
         max_encoding_message_size: ::core::option::Option<usize>,
+        accepted: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
+        sent: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
     }
 
     impl<T> LibraryServer<T> {
@@ -400,6 +414,8 @@ pub mod library_server {
                 inner,
                 max_decoding_message_size: ::core::option::Option::None,
                 max_encoding_message_size: ::core::option::Option::None,
+                accepted: ::std::vec::Vec::new(),
+                sent: ::std::vec::Vec::new(),
             }
         }
 
@@ -416,6 +432,20 @@ pub mod library_server {
             self.max_encoding_message_size = ::core::option::Option::Some(octets);
             self
         }
+
+        /// Accepts requests compressed by `encoding`, too.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            self.accepted.push(encoding);
+            self
+        }
+
+        /// Compresses responses by `encoding`, for clients that can read it; of several, by the first that they can.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            self.sent.push(encoding);
+            self
+        }
     }
 
     impl<T> ::core::clone::Clone for LibraryServer<T> {
@@ -424,6 +454,8 @@ pub mod library_server {
                 inner: ::std::sync::Arc::clone(&self.inner),
                 max_decoding_message_size: self.max_decoding_message_size,
                 max_encoding_message_size: self.max_encoding_message_size,
+                accepted: ::core::clone::Clone::clone(&self.accepted),
+                sent: ::core::clone::Clone::clone(&self.sent),
             }
         }
     }
@@ -449,6 +481,12 @@ pub mod library_server {
             }
             if let ::core::option::Option::Some(octets) = self.max_encoding_message_size {
                 methods.max_encoding_message_size(octets);
+            }
+            for encoding in self.accepted {
+                methods.accept_compressed(encoding);
+            }
+            for encoding in self.sent {
+                methods.send_compressed(encoding);
             }
 
             let codec: ::clearway::codec::ProstCodec<super::Book, super::GetBookRequest> = ::core::default::Default::default();
@@ -557,6 +595,18 @@ pub mod old_client {
             Self { inner: self.inner.max_encoding_message_size(octets) }
         }
 
+        /// Compresses requests by `encoding`.
+        #[must_use]
+        pub fn send_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            Self { inner: self.inner.send_compressed(encoding) }
+        }
+
+        /// Accepts responses compressed by `encoding`, too.
+        #[must_use]
+        pub fn accept_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            Self { inner: self.inner.accept_compressed(encoding) }
+        }
+
         pub async fn ping(
             &self,
             request: impl ::clearway::IntoRequest<super::Result>,
@@ -590,6 +640,8 @@ pub mod old_server {
         inner: ::std::sync::Arc<T>,
         max_decoding_message_size: ::core::option::Option<usize>,
         max_encoding_message_size: ::core::option::Option<usize>,
+        accepted: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
+        sent: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
     }
 
     impl<T> OldServer<T> {
@@ -604,6 +656,8 @@ pub mod old_server {
                 inner,
                 max_decoding_message_size: ::core::option::Option::None,
                 max_encoding_message_size: ::core::option::Option::None,
+                accepted: ::std::vec::Vec::new(),
+                sent: ::std::vec::Vec::new(),
             }
         }
 
@@ -620,6 +674,20 @@ pub mod old_server {
             self.max_encoding_message_size = ::core::option::Option::Some(octets);
             self
         }
+
+        /// Accepts requests compressed by `encoding`, too.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            self.accepted.push(encoding);
+            self
+        }
+
+        /// Compresses responses by `encoding`, for clients that can read it; of several, by the first that they can.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            self.sent.push(encoding);
+            self
+        }
     }
 
     impl<T> ::core::clone::Clone for OldServer<T> {
@@ -628,6 +696,8 @@ pub mod old_server {
                 inner: ::std::sync::Arc::clone(&self.inner),
                 max_decoding_message_size: self.max_decoding_message_size,
                 max_encoding_message_size: self.max_encoding_message_size,
+                accepted: ::core::clone::Clone::clone(&self.accepted),
+                sent: ::core::clone::Clone::clone(&self.sent),
             }
         }
     }
@@ -653,6 +723,12 @@ pub mod old_server {
             }
             if let ::core::option::Option::Some(octets) = self.max_encoding_message_size {
                 methods.max_encoding_message_size(octets);
+            }
+            for encoding in self.accepted {
+                methods.accept_compressed(encoding);
+            }
+            for encoding in self.sent {
+                methods.send_compressed(encoding);
             }
 
             let codec: ::clearway::codec::ProstCodec<super::Result, super::Result> = ::core::default::Default::default();
@@ -710,6 +786,18 @@ pub mod send_client {
         pub fn max_encoding_message_size(self, octets: usize) -> Self {
             Self { inner: self.inner.max_encoding_message_size(octets) }
         }
+
+        /// Compresses requests by `encoding`.
+        #[must_use]
+        pub fn send_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            Self { inner: self.inner.send_compressed(encoding) }
+        }
+
+        /// Accepts responses compressed by `encoding`, too.
+        #[must_use]
+        pub fn accept_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            Self { inner: self.inner.accept_compressed(encoding) }
+        }
     }
 }
 /// The server of `sample.library.v1.Send`.
@@ -728,6 +816,8 @@ pub mod send_server {
         inner: ::std::sync::Arc<T>,
         max_decoding_message_size: ::core::option::Option<usize>,
         max_encoding_message_size: ::core::option::Option<usize>,
+        accepted: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
+        sent: ::std::vec::Vec<::clearway::codec::CompressionEncoding>,
     }
 
     impl<T> SendServer<T> {
@@ -742,6 +832,8 @@ pub mod send_server {
                 inner,
                 max_decoding_message_size: ::core::option::Option::None,
                 max_encoding_message_size: ::core::option::Option::None,
+                accepted: ::std::vec::Vec::new(),
+                sent: ::std::vec::Vec::new(),
             }
         }
 
@@ -758,6 +850,20 @@ pub mod send_server {
             self.max_encoding_message_size = ::core::option::Option::Some(octets);
             self
         }
+
+        /// Accepts requests compressed by `encoding`, too.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            self.accepted.push(encoding);
+            self
+        }
+
+        /// Compresses responses by `encoding`, for clients that can read it; of several, by the first that they can.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
+            self.sent.push(encoding);
+            self
+        }
     }
 
     impl<T> ::core::clone::Clone for SendServer<T> {
@@ -766,6 +872,8 @@ pub mod send_server {
                 inner: ::std::sync::Arc::clone(&self.inner),
                 max_decoding_message_size: self.max_decoding_message_size,
                 max_encoding_message_size: self.max_encoding_message_size,
+                accepted: ::core::clone::Clone::clone(&self.accepted),
+                sent: ::core::clone::Clone::clone(&self.sent),
             }
         }
     }
@@ -791,6 +899,12 @@ pub mod send_server {
             }
             if let ::core::option::Option::Some(octets) = self.max_encoding_message_size {
                 methods.max_encoding_message_size(octets);
+            }
+            for encoding in self.accepted {
+                methods.accept_compressed(encoding);
+            }
+            for encoding in self.sent {
+                methods.send_compressed(encoding);
             }
         }
     }

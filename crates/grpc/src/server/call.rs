@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use clearway_http2::{Instant, RouteId, StreamKey};
 use tokio::task::AbortHandle;
 
@@ -23,7 +24,14 @@ use crate::metadata::MetadataMap;
 /// Where the messages of a request go.
 pub(super) enum Intake {
     /// The method takes one: it waits here for the end of the request.
-    One { route: RouteId, agreed: Agreed, metadata: MetadataMap, message: Option<Message> },
+    One {
+        route: RouteId,
+        agreed: Agreed,
+        metadata: MetadataMap,
+        message: Option<Bytes>,
+        /// The message is.
+        compressed: bool,
+    },
     /// To the handler, as they come.
     Many(Arc<Inbound>),
     /// Nowhere: the request is complete, or nobody wants the rest.

@@ -98,7 +98,7 @@ impl ServerConnection {
         assembler.agreed(agreed.is_request());
         self.calls.insert(Call {
             stream,
-            intake: Intake::One { route, agreed, metadata, message: None },
+            intake: Intake::One { route, agreed, metadata, message: None, compressed: false },
             assembler,
             held: 0,
             expecting: false,

@@ -9,6 +9,7 @@ use clearway_http2::{StreamKey, Tx};
 use super::call::{Call, Intake};
 use super::connection::ServerConnection;
 use crate::Status;
+use crate::codec::DecodeBuf;
 use crate::framing::{Incoming, PREFIX};
 use crate::metadata::MetadataMap;
 
@@ -16,14 +17,17 @@ impl ServerConnection {
     /// Octets of a request whose method takes one message.
     pub(super) fn collect(&mut self, tx: &mut Tx, stream: StreamKey, mut input: &[u8], end_stream: bool) {
         let Some(call) = self.calls.get(stream) else { return };
-        let Intake::One { message, .. } = &mut call.intake else { return };
+        let Intake::One { message, compressed, .. } = &mut call.intake else { return };
         call.held = call.held.saturating_add(input.len());
         loop {
             match call.assembler.next(&mut input) {
                 Ok(None) => break,
                 Ok(Some(_)) if message.is_some() => return self.fail(tx, stream, &too_many_messages()),
                 Ok(Some(whole)) if end_stream && input.is_empty() => return self.dispatch(tx, stream, whole),
-                Ok(Some(whole)) => *message = Some(whole.into_message()),
+                Ok(Some(whole)) => {
+                    *compressed = whole.is_compressed();
+                    *message = Some(whole.into_message().octets);
+                }
                 Err(error) => return self.fail(tx, stream, &error.status(Incoming::Request)),
             }
         }
@@ -69,8 +73,11 @@ impl ServerConnection {
             return self.fail(tx, stream, &Status::internal("the request ended in the middle of a message"));
         }
         match &mut call.intake {
-            Intake::One { message, .. } => match message.take() {
-                Some(message) => self.dispatch(tx, stream, message.into()),
+            Intake::One { message, compressed, .. } => match message.take() {
+                Some(octets) => {
+                    let compressed = *compressed;
+                    self.dispatch(tx, stream, DecodeBuf::owned(octets).flagged(compressed));
+                }
                 None => self.fail(
                     tx,
                     stream,
