@@ -11,10 +11,7 @@ namespace {
 
 class Download final : public grpc::ServerWriteReactor<bench::Msg> {
  public:
-  explicit Download(const bench::StreamReq& request) : left_(request.count()) {
-    message_.set_payload(std::string(request.size(), '\0'));
-    Next();
-  }
+  explicit Download(const bench::StreamReq& request) : left_(request.count()), size_(request.size()) { Next(); }
   void OnWriteDone(bool ok) override {
     if (ok) return Next();
     Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the client is gone"));
@@ -25,10 +22,13 @@ class Download final : public grpc::ServerWriteReactor<bench::Msg> {
   void Next() {
     if (left_ == 0) return Finish(grpc::Status::OK);
     --left_;
+    // Made anew each time, as the other servers do.
+    message_.set_payload(std::string(size_, '\0'));
     StartWrite(&message_);
   }
 
   uint32_t left_;
+  uint32_t size_;
   bench::Msg message_;
 };
 
