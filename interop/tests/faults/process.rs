@@ -19,6 +19,26 @@ impl Killed {
         self.0.wait().unwrap();
     }
 
+    /// SIGSTOP; every thread has stopped when this returns.
+    pub(crate) async fn stop(&self) {
+        self.signal("STOP");
+        let began = Instant::now();
+        while !self.has_stopped() {
+            assert!(began.elapsed() < Duration::from_secs(10), "it goes on");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+        threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(
+            |stat| {
+                // pid (name) state ...
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            },
+        )
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status();

@@ -20,7 +20,7 @@ async fn a_stopped_server_costs_deadlines_and_no_more() {
     answered(&client).await;
     let began = Instant::now();
     for _ in 0..10 {
-        server.signal("STOP");
+        server.stop().await;
         let mut request = Request::new(SimpleRequest::default());
         request.set_timeout(Duration::from_millis(100));
         let status = client.unary_call(request).await.unwrap_err();
@@ -43,7 +43,9 @@ async fn a_stopped_client_holds_up_nobody() {
     answered(&neighbour).await;
     let at_rest = descriptors(server.0.id());
     let mut clients: Vec<_> = (0..5).map(|_| client::start(address)).collect();
-    clients.iter().for_each(|client| client.signal("STOP"));
+    for client in &clients {
+        client.stop().await;
+    }
     for _ in 0..50 {
         let took = answered(&neighbour).await;
         assert!(took < Duration::from_secs(1), "{took:?}");
