@@ -389,6 +389,9 @@ impl Tx {
             if let Err(error) = encode(&mut payload) {
                 return Ok(Err(error));
             }
+            if direct {
+                return self.send_data(stream, Bytes::from(payload), end_stream).map(Ok);
+            }
             self.enqueue(stream, Bytes::from(payload), end_stream);
             return Ok(Ok(()));
         }
@@ -421,7 +424,8 @@ impl Tx {
     pub fn send_data(&mut self, stream: StreamKey, data: Bytes, end_stream: bool) -> Result<(), SendError> {
         let entry = self.sendable(stream)?;
         let (id, direct) = (entry.id, !entry.has_backlog());
-        let room = data.len() <= QUANTUM && self.may_write_at_once();
+        // RFC 9113 §6.9.1: an end without octets needs no credit, so it waits for nobody's.
+        let room = data.is_empty() || (data.len() <= QUANTUM && self.may_write_at_once());
         if direct && room && (end_stream || !data.is_empty()) && self.take_credit(stream, data.len()) {
             self.write_data(id, data, end_stream);
             if end_stream {

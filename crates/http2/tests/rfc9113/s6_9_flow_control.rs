@@ -65,6 +65,27 @@ fn the_end_of_a_stream_needs_no_credit() {
     peer.expect(headers(1).field("grpc-status", "0").end_stream());
 }
 
+/// Nor does it wait behind other streams, whose DATA waits for the connection's credit: the peer may wait for this very end
+/// before it gives more (found by simulation, level engine, seed 2).
+#[test]
+fn an_end_without_octets_does_not_wait_for_the_connection_window_behind_other_streams() {
+    for encoded in [false, true] {
+        let mut peer = responding(1 << 20, 65_535);
+        peer.write(1, &[1; 100_000], true);
+        assert_eq!(peer.take_data(1), 65_535);
+        peer.send(headers(3).request().end_stream());
+        peer.respond(3, false);
+        peer.expect(headers(3).response());
+        let key = peer.app.key(3);
+        if encoded {
+            peer.tx().send_data_with(key, 0, true, |_| Ok::<(), ()>(())).unwrap().unwrap();
+        } else {
+            peer.tx().finish(key).unwrap();
+        }
+        peer.expect(data(3, b"").end_stream());
+    }
+}
+
 /// Trailers that come behind DATA go as soon as the DATA is gone, also when the connection has no credit for others.
 #[test]
 fn trailers_do_not_wait_for_the_connection_window_behind_other_streams() {
