@@ -11,7 +11,7 @@ use clearway_http2::{
 use clearway_testkit::{Random, Way, Weather};
 
 use crate::ledger::Ledger;
-use crate::program::{Ended, Program, Totals};
+use crate::program::{Ended, Program, Shared};
 use crate::sabotage::Sabotage;
 use crate::side::Side;
 
@@ -59,7 +59,7 @@ fn config(random: &mut Random) -> Config {
 
 impl Joint {
     pub(crate) fn new(random: &mut Random, now: Instant) -> Self {
-        let totals = Totals::default();
+        let truth = Shared::default();
         let mut configs = [config(random), config(random)];
         let impatient = random.one_in(6);
         if impatient {
@@ -78,7 +78,7 @@ impl Joint {
             let tight = own.receive_budget_octets < 1 << 24;
             // A hundred windows are enough of any call.
             let most = u64::from(peer.stream_window_octets) * 100;
-            Program::new(role, Random::new(random.bits()), Totals::clone(&totals), tight, most)
+            Program::new(role, Random::new(random.bits()), Shared::clone(&truth), tight, most)
         };
         let [client, server] = &configs;
         let programs = (program(Role::Client, client, server), program(Role::Server, server, client));

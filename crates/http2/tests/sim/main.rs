@@ -34,6 +34,7 @@ mod ledger;
 mod model;
 mod program;
 mod sabotage;
+mod section_check;
 mod side;
 mod watch;
 mod world;

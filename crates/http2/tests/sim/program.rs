@@ -33,6 +33,8 @@ pub(crate) enum Ended {
 pub(crate) enum Reading {
     AtOnce,
     NowAndThen,
+    /// A message of so many octets must be whole before it is released.
+    Whole(usize),
 }
 
 /// One call, as the program sees it.
@@ -53,8 +55,17 @@ pub(crate) struct Call {
     pub(crate) waits_to_write: bool,
 }
 
-/// What each side (the server: `true`) has sent on each stream in all, known once it has submitted the end.
-pub(crate) type Totals = Rc<RefCell<BTreeMap<(u32, bool), u64>>>;
+/// What both programs of a connection know.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    /// What each side (the server: `true`) has sent on each stream in all, known once it has submitted the end.
+    totals: BTreeMap<(u32, bool), u64>,
+    /// What each request asked for.
+    pub(crate) paths: BTreeMap<u32, &'static str>,
+}
+
+/// Shared by two programs and the world.
+pub(crate) type Shared = Rc<RefCell<Truth>>;
 
 /// The program.
 #[derive(Debug)]
@@ -67,7 +78,7 @@ pub(crate) struct Program {
     held_slots: Vec<StreamKey>,
     /// Header sections that were shown with a number.
     sections: BTreeMap<u64, Vec<u8>>,
-    totals: Totals,
+    truth: Shared,
     /// The receive budget is small enough to run out.
     tight: bool,
     /// Octets it sends of one call at most.
@@ -100,8 +111,31 @@ fn field<'a>(name: &'a str, value: &'a str) -> HeaderField<'a> {
 const CODES: [ErrorCode; 4] =
     [ErrorCode::CANCEL, ErrorCode::INTERNAL_ERROR, ErrorCode::NO_ERROR, ErrorCode::ENHANCE_YOUR_CALM];
 
+impl Call {
+    /// Releases what is whole, and asks for the rest of what is not; the message after it has `next` octets.
+    fn assemble(&mut self, tx: &mut Tx, stream: StreamKey, came: usize, end: bool, next: usize) {
+        self.held += came;
+        while let Reading::Whole(size) = self.reading
+            && self.held >= size
+        {
+            tx.message_complete(stream);
+            tx.release(stream, size);
+            self.held -= size;
+            self.reading = Reading::Whole(next);
+        }
+        if end {
+            tx.message_complete(stream);
+            tx.release(stream, std::mem::take(&mut self.held));
+        } else if let Reading::Whole(size) = self.reading
+            && self.held > 0
+        {
+            tx.expect_message(stream, size - self.held);
+        }
+    }
+}
+
 impl Program {
-    pub(crate) fn new(role: Role, mut random: Random, totals: Totals, tight: bool, most: u64) -> Self {
+    pub(crate) fn new(role: Role, mut random: Random, truth: Shared, tight: bool, most: u64) -> Self {
         let most_calls = [4, 10, 30][random.below(3)];
         Self {
             role,
@@ -111,7 +145,7 @@ impl Program {
             shown: Vec::new(),
             held_slots: Vec::new(),
             sections: BTreeMap::new(),
-            totals,
+            truth,
             tight,
             most,
             finishing: false,
@@ -148,7 +182,11 @@ impl Program {
 
     fn begin(&mut self, tx: &Tx, stream: StreamKey) {
         let id = tx.stream_id(stream).unwrap_or_default();
-        let reading = if self.random.one_in(3) { Reading::NowAndThen } else { Reading::AtOnce };
+        let reading = match self.random.below(4) {
+            0 => Reading::NowAndThen,
+            1 => Reading::Whole(1 + self.random.below(50_000)),
+            _ => Reading::AtOnce,
+        };
         let call = Call {
             id,
             sent: 0,
@@ -188,6 +226,7 @@ impl Program {
         match opened {
             Ok(stream) => {
                 self.begin(tx, stream);
+                self.truth.borrow_mut().paths.insert(tx.stream_id(stream).unwrap_or_default(), path);
                 if end {
                     self.finished(stream);
                 }
@@ -208,7 +247,7 @@ impl Program {
     fn finished(&mut self, stream: StreamKey) {
         if let Some(call) = self.calls.get_mut(&stream) {
             call.finished = true;
-            self.totals.borrow_mut().insert((call.id, self.role == Role::Server), call.sent);
+            self.truth.borrow_mut().totals.insert((call.id, self.role == Role::Server), call.sent);
         }
     }
 
@@ -237,7 +276,9 @@ impl Program {
             8 | 9 if may_send => self.end(tx, stream),
             10 if self.random.one_in(3) => self.give_up(tx, stream),
             11..15 => self.release(tx, stream),
-            15 if !call.got_end => tx.expect_message(stream, self.random.below(50_000)),
+            15 if !call.got_end && call.reading == Reading::AtOnce => {
+                tx.expect_message(stream, self.random.below(50_000))
+            }
             16 => tx.message_complete(stream),
             17 if may_send => {
                 let waits = tx.is_backlogged(stream);
@@ -330,6 +371,9 @@ impl Program {
 
     fn release(&mut self, tx: &mut Tx, stream: StreamKey) {
         let Some(call) = self.calls.get_mut(&stream) else { return };
+        if matches!(call.reading, Reading::Whole(_)) {
+            return;
+        }
         let octets = if self.random.one_in(2) { call.held } else { self.random.below(call.held + 1) };
         call.held -= octets;
         tx.release(stream, octets);
@@ -342,9 +386,11 @@ impl Program {
             self.calls.iter().filter(|(_, call)| call.ended.is_none()).map(|(key, _)| *key).collect();
         for stream in open {
             let Some(call) = self.calls.get_mut(&stream) else { continue };
-            call.reading = Reading::AtOnce;
-            tx.message_complete(stream);
-            tx.release(stream, std::mem::take(&mut call.held));
+            if !matches!(call.reading, Reading::Whole(_)) {
+                call.reading = Reading::AtOnce;
+                tx.message_complete(stream);
+                tx.release(stream, std::mem::take(&mut call.held));
+            }
             if call.finished {
                 continue;
             }
@@ -373,7 +419,7 @@ impl Program {
             let text = format!("the peer's side of call {} ended twice", call.id);
             return self.blame(text);
         }
-        let sent = self.totals.borrow().get(&(call.id, peer == Role::Server)).copied();
+        let sent = self.truth.borrow().totals.get(&(call.id, peer == Role::Server)).copied();
         if sent != Some(call.received) || claimed.is_some_and(|claimed| claimed != call.received) {
             let text =
                 format!("call {}: {} octets came of {sent:?} (claimed {claimed:?})", call.id, call.received);
@@ -404,8 +450,9 @@ impl Program {
 
 impl Handler for Program {
     fn on_request(&mut self, tx: &mut Tx, stream: StreamKey, head: &RequestHead<'_>, end_stream: bool) {
-        if !PATHS.iter().any(|path| path.as_bytes() == head.path) {
-            return self.blame(format!("bad path {:?}", head.path));
+        let asked = tx.stream_id(stream).and_then(|id| self.truth.borrow().paths.get(&id).copied());
+        if asked.map(str::as_bytes) != Some(head.path) {
+            return self.blame(format!("a request for {asked:?} came as {:?}", head.path));
         }
         if head.section > 0 {
             self.sections.insert(head.section, head.path.to_vec());
@@ -414,8 +461,12 @@ impl Handler for Program {
     }
 
     fn on_request_again(&mut self, tx: &mut Tx, stream: StreamKey, section: u64, end_stream: bool) -> bool {
-        if !self.sections.contains_key(&section) {
-            self.blame(format!("section {section} was never shown"));
+        let asked = tx.stream_id(stream).and_then(|id| self.truth.borrow().paths.get(&id).copied());
+        if asked.map(str::as_bytes) != self.sections.get(&section).map(Vec::as_slice) {
+            self.blame(format!(
+                "a request for {asked:?} is taken for another: {:?}",
+                self.sections.get(&section)
+            ));
         }
         // It may have forgotten.
         let known = self.random.one_in(2);
@@ -449,6 +500,7 @@ impl Handler for Program {
 
     fn on_data(&mut self, tx: &mut Tx, stream: StreamKey, data: Chunk<'_>, end_stream: bool) {
         let peer = if self.role == Role::Client { Role::Server } else { Role::Client };
+        let next = 1 + self.random.below(50_000);
         let Some(call) = self.call(stream, "DATA") else { return };
         let octets = data.as_slice();
         if octets != body::octets(call.id, peer, call.received, octets.len()) || !call.got_head {
@@ -456,10 +508,10 @@ impl Handler for Program {
             return self.blame(text);
         }
         call.received += octets.len() as u64;
-        if call.reading == Reading::AtOnce {
-            tx.release(stream, octets.len());
-        } else {
-            call.held += octets.len();
+        match call.reading {
+            Reading::AtOnce => tx.release(stream, octets.len()),
+            Reading::NowAndThen => call.held += octets.len(),
+            Reading::Whole(_) => call.assemble(tx, stream, octets.len(), end_stream, next),
         }
         if end_stream {
             self.check_end(stream, None);

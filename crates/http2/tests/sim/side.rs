@@ -8,14 +8,18 @@ use std::sync::Arc;
 use clearway_http2::connection::PREFACE;
 use clearway_http2::frame::{Flags, FrameHeader, Kind, SettingId, encode_settings};
 use clearway_http2::stream::State;
-use clearway_http2::{By, Connection, ConnectionError, ErrorCode, Instant, Role};
+use clearway_http2::{By, Connection, ConnectionError, ErrorCode, Instant, Role, StreamKey, Tx};
 use clearway_testkit::{FrameTap, Tapped, Way};
 
 use crate::ledger::Ledger;
 use crate::model::{Model, Verdict};
 use crate::program::{Call, Ended, Program};
 use crate::sabotage::{Between, Sabotage};
+use crate::section_check::SectionCheck;
 use crate::watch::{Counts, Shown};
+
+/// With less unsent output than this nothing that may be sent is held back.
+const OUTPUT_MARK: usize = 32 * 1024;
 
 /// A frame in the engine's output.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,9 @@ pub(crate) struct Side {
     pub(crate) inject: Option<Vec<(SettingId, u32)>>,
     /// The connection is over here.
     pub(crate) over: bool,
+    /// What a strict peer makes of this side's header sections.
+    sections: SectionCheck,
+    fault: Option<String>,
     /// What an observer was shown, and what it should have been.
     shown: Option<Arc<Shown>>,
     counts: Counts,
@@ -86,6 +93,8 @@ impl Side {
             over: false,
             shown: watched.then(|| Shown::on(&mut engine)),
             counts: Counts::default(),
+            sections: SectionCheck::new(),
+            fault: None,
             engine,
         }
     }
@@ -109,12 +118,16 @@ impl Side {
             skip -= passed;
             let (leaving, model, headed) = (&mut self.leaving, &mut self.model, &mut self.headed);
             let (acks_sent, role, counts) = (&mut self.acks_sent, self.role, &mut self.counts);
+            let (sections, fault) = (&mut self.sections, &mut self.fault);
             self.out.feed(&slice[passed..], |tapped| {
                 if let Tapped::Content(_, octets) = tapped {
                     counts.octets[0] += octets as u64;
                 }
                 let Tapped::Whole(header, payload) = tapped else { return };
                 counts.frames[0] += u64::from(header.kind != Kind::DATA);
+                if let Err(error) = sections.said(header, payload) {
+                    fault.get_or_insert(error);
+                }
                 let first = header.kind == Kind::HEADERS && headed.insert(header.stream_id);
                 let swallowed = sabotage.as_mut().is_some_and(|sabotage| sabotage.swallows(header));
                 let lost = swallowed
@@ -211,11 +224,13 @@ impl Side {
         let taken = self.engine.recv(now, piece, &mut between)?;
         let (mine, theirs) = ledgers;
         let (model, mut fresh, counts) = (&mut self.model, Vec::new(), &mut self.counts);
+        let sections = &mut self.sections;
         self.into.feed(&piece[..taken], |tapped| match tapped {
             Tapped::Begins(header) if header.kind == Kind::DATA => theirs.data_got(header),
             Tapped::Whole(header, payload) => {
                 counts.frames[1] += u64::from(header.kind != Kind::DATA);
                 mine.answer_got(header, payload);
+                sections.asked(header, payload);
                 if header.kind == Kind::SETTINGS && header.flags.contains(Flags::ACK) {
                     theirs.acknowledged();
                 }
@@ -233,6 +248,9 @@ impl Side {
         if let Some(fault) = self.program.fault.take() {
             return Err(format!("{:?}: {fault}", self.role));
         }
+        if let Some(fault) = self.fault.take() {
+            return Err(format!("{:?}: {fault}", self.role));
+        }
         // DATA that comes for a stream that is gone is not shown.
         let watched = self.shown.as_ref().map(|shown| shown.counts());
         if let Some(shown) = watched
@@ -242,6 +260,7 @@ impl Side {
             return Err(format!("{:?}: an observer saw {shown:?} of {:?}", self.role, self.counts));
         }
         let ids: Vec<u32> = self.program.calls.values().map(|call| call.id).collect();
+        let output = self.engine.pending_output();
         let mut over = Vec::new();
         for (key, call) in &self.program.calls {
             let Some(stream) = self.model.stream(call.id) else {
@@ -256,6 +275,10 @@ impl Side {
             if !agrees(self.role, call, closed, |verdict| stream.allows(verdict)) {
                 return Err(format!("{:?}: {call:?} disagrees with the wire: {stream:?}", self.role));
             }
+            if !closed && !self.over {
+                waits_for_nothing(self.engine.tx(now), *key, call, stream.state(), output)
+                    .map_err(|why| format!("{:?}: {call:?} {why}", self.role))?;
+            }
             if closed {
                 over.push((*key, call.id, call.ended.unwrap_or(Ended::Complete)));
             }
@@ -264,6 +287,31 @@ impl Side {
         self.program.calls.retain(|key, _| over.iter().all(|(gone, ..)| gone != key));
         Ok(over.into_iter().map(|(_, id, ended)| (id, ended)).collect())
     }
+}
+
+/// Work is conserved: with credit and room in the output nothing waits, and a writer is told as soon as it may go on.
+fn waits_for_nothing(
+    tx: &mut Tx,
+    stream: StreamKey,
+    call: &Call,
+    state: State,
+    output: usize,
+) -> Result<(), String> {
+    let waiting = tx.backlog_octets(stream);
+    let credit = tx.windows(stream).map_or(0, |windows| windows.send).min(tx.connection_windows().send);
+    if output >= OUTPUT_MARK {
+        return Ok(());
+    }
+    if waiting > 0 && credit > 0 {
+        return Err(format!("has {waiting} octets that wait with {credit} octets of credit"));
+    }
+    if waiting == 0 && call.waits_to_write {
+        return Err("waits to write, and nothing waits before it".to_owned());
+    }
+    if waiting == 0 && call.finished && matches!(state, State::Open | State::HalfClosedRemote) {
+        return Err("has an end that waits for nothing".to_owned());
+    }
+    Ok(())
 }
 
 /// True if the call is told exactly what the wire says.

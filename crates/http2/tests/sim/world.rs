@@ -14,7 +14,7 @@ const ROUND: u64 = 1_500;
 /// Steps in which it must.
 const REST_WITHIN: u64 = 60_000;
 /// Virtual time in which it must.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// The weather in which everything must come to rest.
 const FAIR: Weather = Weather {
