@@ -31,6 +31,8 @@ pub(crate) struct Joint {
     pub(crate) broken: bool,
     /// The link stood still, or the engines have hardly any patience: they may have lost it.
     pub(crate) stalled: bool,
+    /// Calls that ended so since somebody looked.
+    pub(crate) refused: u64,
     /// Requests the server's program was shown, and how the client's calls ended.
     shown: BTreeSet<u32>,
     ended: BTreeMap<u32, Ended>,
@@ -74,10 +76,11 @@ impl Joint {
         };
         let mut way = || Way::new(Random::new(random.bits()), weather);
         let ways = [way(), way()];
+        let terse = random.one_in(2);
         let mut program = |role, own: &Config, peer: &Config| {
             let tight = own.receive_budget_octets < 1 << 24;
-            // A hundred windows are enough of any call.
-            let most = u64::from(peer.stream_window_octets) * 100;
+            // A hundred windows are enough of any call, and mostly it is short calls that are many.
+            let most = if terse { 1_500 } else { u64::from(peer.stream_window_octets) * 100 };
             Program::new(role, Random::new(random.bits()), Shared::clone(&truth), tight, most)
         };
         let [client, server] = &configs;
@@ -98,6 +101,7 @@ impl Joint {
             configs,
             broken: false,
             stalled: impatient,
+            refused: 0,
             shown: BTreeSet::new(),
             ended: BTreeMap::new(),
         };
@@ -297,6 +301,7 @@ impl Joint {
     fn check_retry(&mut self, id: u32, ended: Ended) -> Result<(), String> {
         let refused = matches!(ended, Ended::Reset(reset) if reset.code == ErrorCode::REFUSED_STREAM);
         let shown = self.shown.contains(&id);
+        self.refused += u64::from(refused);
         if refused && shown {
             return Err(format!("stream {id} was processed and is reported as refused"));
         }
@@ -367,6 +372,12 @@ impl Joint {
             }
         }
         self.sides[from].inject = Some(values);
+    }
+
+    /// The way to the server stands still until it has lost its patience.
+    pub(crate) fn strand(&mut self, now: Instant) {
+        self.stalled = true;
+        self.ways[CLIENT].stall(now + self.configs[SERVER].peer_timeout + Duration::from_secs(1));
     }
 
     /// Nothing may be left of the calls that were made.

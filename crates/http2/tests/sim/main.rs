@@ -87,7 +87,8 @@ fn random_steps_keep_every_invariant() {
     for (seed, steps) in runs {
         println!("seed {seed} (cargo xtask sim --level engine --seed {seed} --steps {steps})");
         let world = must_hold(seed, steps);
-        println!("{} steps, {} calls on {} connections", world.steps, world.calls, world.connections);
+        let World { steps, calls, refused, connections, .. } = world;
+        println!("{steps} steps, {calls} calls ({refused} refused) on {connections} connections");
     }
 }
 

@@ -277,7 +277,7 @@ impl Program {
             10 if self.random.one_in(3) => self.give_up(tx, stream),
             11..15 => self.release(tx, stream),
             15 if !call.got_end && call.reading == Reading::AtOnce => {
-                tx.expect_message(stream, self.random.below(50_000))
+                tx.expect_message(stream, self.random.below(50_000));
             }
             16 => tx.message_complete(stream),
             17 if may_send => {

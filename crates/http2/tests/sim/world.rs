@@ -41,8 +41,9 @@ pub(crate) struct World {
     pub(crate) trail: Trail<Happened>,
     pub(crate) steps: u64,
     pub(crate) connections: u64,
-    /// Calls that were opened.
+    /// Calls that were opened, and those that their servers did not look at.
     pub(crate) calls: u64,
+    pub(crate) refused: u64,
     sabotage: Option<Sabotage>,
     /// Connections end often.
     rough: bool,
@@ -67,6 +68,7 @@ impl World {
             now: Instant::ZERO,
             random,
             calls: 0,
+            refused: 0,
             trail: Trail::new(),
             steps: 0,
             sabotage,
@@ -111,6 +113,7 @@ impl World {
             self.action()?;
         }
         for joint in &mut self.joints {
+            self.refused += std::mem::take(&mut joint.refused);
             if joint.is_over() {
                 *joint = Joint::new(&mut self.random, self.now);
                 self.connections += 1;
@@ -162,6 +165,16 @@ impl World {
                     program.waits_for_slot = false;
                     tx.shutdown();
                 })?;
+                if side == SERVER && self.random.one_in(2) {
+                    // What the client opens before it hears of it comes too late.
+                    joint.strand(now);
+                    for _ in 0..1 + self.random.below(4) {
+                        let mut opened = false;
+                        joint
+                            .act(CLIENT, now, &mut self.sabotage, |program, tx| opened = program.open(tx))?;
+                        self.calls += u64::from(opened);
+                    }
+                }
                 what = "goes away";
             }
             300..320 => {
