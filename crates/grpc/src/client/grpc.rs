@@ -74,8 +74,8 @@ impl<T: GrpcService> Grpc<T> {
         self
     }
 
-    /// Accepts responses compressed by `encoding`, too, and tells the server so. One that is compressed otherwise ends its call
-    /// with INTERNAL.
+    /// Accepts responses compressed by `encoding`, too, and tells the server so. One that is compressed by something else, which
+    /// is not what the request was compressed by either, ends its call with INTERNAL.
     ///
     /// Default: what [`Endpoint::accept_compressed`](super::Endpoint::accept_compressed) says; without either none.
     #[must_use]

@@ -172,10 +172,12 @@ impl ClientConnection {
 }
 
 impl Call {
-    /// What the messages of a response are compressed by (gRPC's compression page: only what the client said it can read).
+    /// What the messages of a response are compressed by (gRPC's compression page): only what the client said it can read, or
+    /// wrote itself, which some servers take for the same.
     fn encoding(&self, named: Option<&[u8]>) -> Result<Option<CompressionEncoding>, Status> {
         let Some(named) = named.filter(|named| *named != IDENTITY.as_bytes()) else { return Ok(None) };
-        let found = self.start.accepted.as_ref().and_then(|accepted| accepted.find(named));
+        let own = self.start.encoding.filter(|own| own.name().as_bytes() == named);
+        let found = own.or_else(|| self.start.accepted.as_ref()?.find(named));
         found.map(Some).ok_or_else(|| {
             Status::internal(format!(
                 "response is compressed by \"{}\", which this client does not accept",

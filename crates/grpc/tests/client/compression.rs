@@ -103,6 +103,19 @@ async fn responses_are_read_as_their_flags_say() {
     assert!(messages.message().await.unwrap().is_none());
 }
 
+/// grpc-go's server answers as it was asked, whatever is accepted.
+#[tokio::test(start_paused = true)]
+async fn what_a_client_writes_it_reads() {
+    let (grpc, mut peer) = connected().await;
+    let answer = call(&grpc.send_compressed(GZIP), b"");
+    let (id, fields, _) = peer.request().await;
+    assert!(values(&fields, "grpc-accept-encoding").is_empty());
+    peer.headers(id, &HEAD, false).await;
+    peer.data(id, &zipped(b"m"), false).await;
+    peer.trailers(id, &[("grpc-status", "0")]).await;
+    assert_eq!(answer.await.unwrap().unwrap().into_inner(), "m");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_encoding_that_was_not_offered_is_internal_and_cancels() {
     let identity = ("grpc-encoding", "identity");

@@ -65,6 +65,17 @@ fn every_cut_is_named() {
 }
 
 #[test]
+fn contexts_are_kept_also_after_a_message_that_cannot_be_read() {
+    assert!(DEFLATING.take().is_none() && INFLATING.take().is_none());
+    let wire = zipped(b"content");
+    assert!(
+        unzipped(&wire, 100).is_ok() && unzipped(&wire, 1).is_err() && unzipped(&wire[..15], 100).is_err()
+    );
+    assert_eq!(unzipped(&wire, 100).unwrap(), b"content", "what came before leaves no trace");
+    assert!(DEFLATING.take().is_some() && INFLATING.take().is_some());
+}
+
+#[test]
 fn members_are_joined_and_count_together() {
     let both = [zipped(b"one and "), zipped(b"two")].concat();
     assert_eq!(unzipped(&both, 11).unwrap(), b"one and two");
