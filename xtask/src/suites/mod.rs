@@ -1,6 +1,7 @@
 //! The peer suites, in the order in which they run.
 
 mod conformance;
+mod attacks;
 mod curl;
 mod h2load;
 mod h2spec;
@@ -20,6 +21,16 @@ pub(crate) const ALL: &[Suite] = &[
     Suite { name: "nghttp", needs: &[Need::Peer("nghttp"), Need::Ours("h2-server")], run: nghttp::run },
     Suite { name: "curl", needs: &[Need::Peer("curl"), Need::Ours("h2-server")], run: curl::run },
     Suite { name: "h2load", needs: &[Need::Peer("h2load"), Need::Ours("h2-server")], run: h2load::run },
+    Suite {
+        name: "attacks",
+        needs: &[
+            Need::Ours("attacks"),
+            Need::Ours("bench-server"),
+            Need::Ours("interop-client"),
+            Need::Ours("h2-client"),
+        ],
+        run: attacks::run,
+    },
     Suite {
         name: "h2spec_tls",
         needs: &[Need::Peer("h2spec"), Need::Ours("h2-server"), CERTIFICATES],
