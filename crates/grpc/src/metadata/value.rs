@@ -115,14 +115,14 @@ impl<E: Encoding> MetadataValue<E> {
 }
 
 impl MetadataValue<Ascii> {
-    /// A value from text that lives for ever.
+    /// A value from text that lives for ever. Spaces at its ends are dropped, as everywhere: they do not travel.
     ///
     /// # Panics
     /// If the text has an octet outside 0x20-0x7E.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
         assert!(is_text(text.as_bytes()), "invalid metadata value");
-        Self::from_wire(Bytes::from_static(text.as_bytes()), false)
+        Self::from_wire(Bytes::from_static(text.as_bytes().trim_ascii()), false)
     }
 
     /// The text.
@@ -143,7 +143,9 @@ impl MetadataValue<Ascii> {
     }
 
     fn from_octets(octets: Bytes) -> Result<Self, InvalidMetadataValue> {
-        if is_text(&octets) { Ok(Self::from_wire(octets, false)) } else { Err(InvalidMetadataValue) }
+        // RFC 9113 §8.2.1: with a space at either end it would be malformed; gRPC lets it be stripped.
+        let text = is_text(&octets).then(|| octets.slice_ref(octets.trim_ascii()));
+        text.map(|text| Self::from_wire(text, false)).ok_or(InvalidMetadataValue)
     }
 }
 
@@ -257,5 +259,17 @@ impl PartialEq<MetadataValue<Ascii>> for &str {
 impl<E: Encoding + PartialEq> PartialEq<&Self> for MetadataValue<E> {
     fn eq(&self, other: &&Self) -> bool {
         self == *other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_at_the_ends_do_not_travel() {
+        assert_eq!(MetadataValue::<Ascii>::from_static("  a b ").as_bytes(), b"a b");
+        assert_eq!(MetadataValue::<Ascii>::try_from(" ".to_owned()).unwrap().as_bytes(), b"");
+        assert_eq!(MetadataValue::<Ascii>::try_from("a ").unwrap().as_bytes(), b"a");
     }
 }

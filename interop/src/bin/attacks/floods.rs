@@ -23,6 +23,7 @@ pub(crate) const ALL: &[Attack] = &[
     Attack { id: "A18", name: "fatal frame, answers unread", server: &[], play: stuck_end },
     Attack { id: "A19", name: "ignored frames", server: &[], play: ignored },
     Attack { id: "A21", name: "stream ids", server: &[], play: stream_ids },
+    Attack { id: "H1", name: "honest: 1,000 calls at once, 200,000 in all", server: &[], play: heavy },
     Attack {
         id: "A22",
         name: "rapid reset while the server is busy",
@@ -224,4 +225,32 @@ fn busy_server(scene: &Scene<'_>) -> Result<Seen, String> {
     let seen = scene.expect_cut_off(&conn, CALM, "limit: resets")?;
     Neighbour::connect(scene.victim.port)?.call()?;
     Ok(seen)
+}
+
+/// A client that is as busy as it may be.
+fn heavy(scene: &Scene<'_>) -> Result<Seen, String> {
+    const AT_ONCE: u32 = 1_000;
+    let mut conn = scene.connect()?;
+    let block = wire::call("/bench.Echo/Unary");
+    let body = wire::message(&[0x0a, 4, 1, 2, 3, 4]);
+    for round in 0..200 {
+        conn.flood(AT_ONCE, |n| {
+            let id = id(AT_ONCE.saturating_mul(round).saturating_add(n));
+            [wire::headers(id, 0, &block), wire::frame(DATA, END_STREAM, id, &body)].concat()
+        });
+        let mut left = AT_ONCE;
+        let mut credit = 0u32;
+        while left > 0 {
+            let frame = conn.next(Duration::from_secs(5)).ok_or("calls are not answered")?;
+            match frame.kind {
+                DATA => credit = credit.saturating_add(u32::try_from(frame.payload.len()).unwrap_or(0)),
+                wire::HEADERS if frame.flags & END_STREAM != 0 => left = left.saturating_sub(1),
+                wire::GOAWAY => return Err(format!("GOAWAY: {}", String::from_utf8_lossy(&frame.payload))),
+                _ => {}
+            }
+        }
+        conn.send(&wire::window_update(0, credit), 1);
+    }
+    conn.expect_alive()?;
+    Ok(Seen::of(&[&conn], "all answered, no GOAWAY"))
 }

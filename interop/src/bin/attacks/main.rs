@@ -167,6 +167,12 @@ fn main() -> ExitCode {
         .into_iter()
         .flatten()
         .collect();
+    if let Some(unknown) =
+        only.iter().find(|id| !quick.iter().copied().chain(slow::ALL).any(|attack| attack.id == **id))
+    {
+        eprintln!("attacks: there is no {unknown}");
+        return ExitCode::from(2);
+    }
     let mut rows = thread::scope(|scope| {
         let slow: Vec<_> =
             slow::ALL.iter().filter(wanted).map(|attack| scope.spawn(|| run(attack, &programs))).collect();
@@ -176,8 +182,9 @@ fn main() -> ExitCode {
         rows.push(run(attack, &programs));
     }
     rows.sort_by_key(|row| {
-        let (letter, number) = row.id.split_at_checked(1).unwrap_or((row.id, ""));
-        (letter, number.parse::<u32>().unwrap_or(0))
+        let (letter, rest) = row.id.split_at_checked(1).unwrap_or((row.id, ""));
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        (letter, number.parse::<u32>().unwrap_or(0), row.id)
     });
     report(&rows)
 }

@@ -14,8 +14,15 @@ pub(crate) const ALL: &[Attack] = &[
     Attack { id: "A5", name: "SETTINGS flood, acks unread", server: &[], play: settings },
     Attack { id: "A10", name: "100 downloads, TCP window shut", server: &[], play: shut_socket },
     Attack { id: "A14", name: "100 streams at window 0", server: &[], play: zero_window },
+    Attack { id: "A14b", name: "900 streams at window 0", server: &[], play: many_at_zero },
     Attack { id: "A15", name: "slow headers, slow preface", server: &[], play: slow_headers },
     Attack { id: "A16", name: "100 half-open calls", server: &[], play: slow_bodies },
+    Attack {
+        id: "H2",
+        name: "honest: 10,000 calls/s given up by their deadlines, for 10 s",
+        server: &[],
+        play: deadlines,
+    },
 ];
 
 /// Longer than the write timeout of 30 s.
@@ -49,12 +56,21 @@ fn shut_socket(scene: &Scene<'_>) -> Result<Seen, String> {
 }
 
 fn zero_window(scene: &Scene<'_>) -> Result<Seen, String> {
+    stalled(scene, 100, 65_536)
+}
+
+/// As many as there may be, nearly: what waits is bounded for all of them together.
+fn many_at_zero(scene: &Scene<'_>) -> Result<Seen, String> {
+    stalled(scene, 900, 4_096)
+}
+
+fn stalled(scene: &Scene<'_>, streams: u32, size: u32) -> Result<Seen, String> {
     let mut conn = scene.connect_with(&[(INITIAL_WINDOW, 0)])?;
-    for n in 0..100 {
-        conn.send(&download(id(n), 16, 65_536), 2);
+    for n in 0..streams {
+        conn.send(&download(id(n), 100, size), 2);
     }
     let began = Instant::now();
-    for _ in 0..100 {
+    for _ in 0..streams {
         let Some(reset) = conn.find(wire::RST_STREAM, 0, Duration::from_secs(40)) else {
             return Err(format!("streams are left after {:?}", began.elapsed()));
         };
@@ -107,4 +123,37 @@ fn slow_bodies(scene: &Scene<'_>) -> Result<Seen, String> {
         &[&conn],
         "held for 10 s; counted by max_concurrent_streams, nothing allocated by the length",
     ))
+}
+
+/// An overloaded backend whose clients give up: each call's handler has begun when its deadline comes. Nobody is cut off for it.
+fn deadlines(scene: &Scene<'_>) -> Result<Seen, String> {
+    const EACH_TICK: u32 = 100;
+    const TICKS: u32 = 1_000;
+    /// Ticks of 10 ms until the client gives a call up.
+    const PATIENCE: u32 = 5;
+    let mut conn = scene.connect()?;
+    let bare = wire::call("/bench.Echo/Hold");
+    let timed = [bare.clone(), wire::field(b"grpc-timeout", b"50m")].concat();
+    let began = Instant::now();
+    for tick in 0..TICKS.saturating_add(PATIENCE) {
+        let mut batch = Vec::new();
+        for n in 0..EACH_TICK {
+            if tick < TICKS {
+                // The server knows the deadlines of half of them, and may be first.
+                let block = if n % 2 == 0 { &timed } else { &bare };
+                batch.extend(wire::headers(id(tick.saturating_mul(EACH_TICK).saturating_add(n)), 0, block));
+            }
+            if let Some(old) = tick.checked_sub(PATIENCE) {
+                let old = id(old.saturating_mul(EACH_TICK).saturating_add(n));
+                batch.extend(wire::reset(old, ErrorCode::CANCEL));
+            }
+        }
+        if !conn.send(&batch, u64::from(EACH_TICK)) {
+            return Err(format!("cut off: {:?}", conn.ending(Duration::from_secs(1))));
+        }
+        thread::sleep((began + Duration::from_millis(10) * tick).saturating_duration_since(Instant::now()));
+    }
+    conn.expect_alive()?;
+    let calls = u64::from(EACH_TICK.saturating_mul(TICKS));
+    Ok(Seen::of(&[&conn], format!("{calls} calls in {:.1} s, no GOAWAY", began.elapsed().as_secs_f64())))
 }
