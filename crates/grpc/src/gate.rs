@@ -68,6 +68,12 @@ impl SendGate {
         })
     }
 
+    /// How many octets the writer should send next, if it has so many in small messages: fewer than `most` while many streams
+    /// have something waiting.
+    pub(crate) fn batch(&self, most: usize) -> usize {
+        self.with(|state| state.mark.min(most))
+    }
+
     /// Ready when the stream is over; registers the waker otherwise.
     pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
         self.with(|state| {

@@ -1,7 +1,7 @@
 //! The peer suites, in the order in which they run.
 
-mod conformance;
 mod attacks;
+mod conformance;
 mod curl;
 mod h2load;
 mod h2spec;

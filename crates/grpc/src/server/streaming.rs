@@ -93,7 +93,8 @@ where
             }
             let mut batch = Vec::new();
             let packing = Packing { limit: *this.limit, encoding: this.sink.encoding };
-            let end = ready!(fill(cx, this.stream.as_mut(), this.encoder, packing, &mut batch));
+            let most = this.sink.gate.batch(send_buffer::BATCH);
+            let end = ready!(fill(cx, this.stream.as_mut(), this.encoder, (packing, most), &mut batch));
             *this.admitted = false;
             this.sink.messages(batch);
             match end {
@@ -108,19 +109,19 @@ where
     }
 }
 
-/// Encodes what is ready, up to [`send_buffer::BATCH`]. The end is there when the stream is over.
+/// Encodes what is ready, up to `most` octets, and one message in any case. The end is there when the stream is over.
 fn fill<E, S>(
     cx: &mut Context<'_>,
     mut stream: Pin<&mut S>,
     encoder: &mut E,
-    packing: Packing,
+    (packing, most): (Packing, usize),
     batch: &mut Vec<u8>,
 ) -> Poll<Option<Result<(), Status>>>
 where
     E: Encoder<Error = Status>,
     S: Stream<Item = Result<E::Item, Status>>,
 {
-    while batch.len() < send_buffer::BATCH {
+    while batch.is_empty() || batch.len() < most {
         match stream.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(item))) => {
                 send_buffer::reserve(batch, framing::expected(encoder, &item));

@@ -61,7 +61,7 @@ fn zero_window(scene: &Scene<'_>) -> Result<Seen, String> {
 
 /// As many as there may be, nearly: what waits is bounded for all of them together.
 fn many_at_zero(scene: &Scene<'_>) -> Result<Seen, String> {
-    stalled(scene, 900, 4_096)
+    stalled(scene, 900, 2_048)
 }
 
 fn stalled(scene: &Scene<'_>, streams: u32, size: u32) -> Result<Seen, String> {
