@@ -3,7 +3,7 @@
     python client.py --server_host 127.0.0.1 --server_port N [--test_case C|all]
 
 Cases with an official name do what the grpc project describes; the others are ours. One line for each; exits 1 when one
-failed. Left out: compression, ORCA, soak, credentials.
+failed. Left out: the official compression cases, ORCA, soak, credentials.
 """
 
 import argparse
@@ -116,6 +116,43 @@ def too_large_message(stub):
     fails_with(
         grpc.StatusCode.RESOURCE_EXHAUSTED, lambda: stub.UnaryCall(request, timeout=PATIENCE_SECONDS)
     )
+    empty_unary(stub)
+
+
+def gzip_unary(stub):
+    """Compressed there, where grpcio says so, and back, where the request asks for it."""
+    for compression in (grpc.Compression.Gzip, grpc.Compression.NoCompression):
+        for wanted in (True, False):
+            request = messages_pb2.SimpleRequest(
+                response_size=LARGE_RESPONSE,
+                payload=zeros(LARGE_REQUEST),
+                response_compressed=messages_pb2.BoolValue(value=wanted),
+            )
+            response, call = stub.UnaryCall.with_call(request, timeout=PATIENCE_SECONDS, compression=compression)
+            expect(response.payload.body == bytes(LARGE_RESPONSE), f"{LARGE_RESPONSE} zeros")
+
+
+def gzip_streams(stub):
+    parameters = [
+        messages_pb2.ResponseParameters(size=size, compressed=messages_pb2.BoolValue(value=True))
+        for size in RESPONSES
+    ]
+    request = messages_pb2.StreamingOutputCallRequest(payload=zeros(0), response_parameters=parameters)
+    outputs = stub.StreamingOutputCall(request, timeout=PATIENCE_SECONDS, compression=grpc.Compression.Gzip)
+    sizes = [len(output.payload.body) for output in outputs]
+    expect(sizes == RESPONSES, f"sizes {RESPONSES}, got {sizes}")
+    requests = [messages_pb2.StreamingInputCallRequest(payload=zeros(size)) for size in REQUESTS]
+    response = stub.StreamingInputCall(
+        iter(requests), timeout=PATIENCE_SECONDS, compression=grpc.Compression.Gzip
+    )
+    expect(response.aggregated_payload_size == sum(REQUESTS), f"the sum, got {response.aggregated_payload_size}")
+
+
+def deflate_is_refused(stub):
+    """An algorithm the server does not have: UNIMPLEMENTED for the call, while its neighbours live."""
+    request = messages_pb2.SimpleRequest(payload=zeros(LARGE_REQUEST))
+    call = lambda: stub.UnaryCall(request, timeout=PATIENCE_SECONDS, compression=grpc.Compression.Deflate)
+    fails_with(grpc.StatusCode.UNIMPLEMENTED, call)
     empty_unary(stub)
 
 
@@ -313,6 +350,9 @@ CASES = [
     unimplemented_method,
     unimplemented_service,
     # Ours:
+    gzip_unary,
+    gzip_streams,
+    deflate_is_refused,
     every_status_code,
     largest_message,
     too_large_message,

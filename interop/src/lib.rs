@@ -2,7 +2,7 @@
 //! conformance programs share is in [`conformance`].
 //!
 //! Names of cases and flags, sizes and texts are those of the grpc project's interop test descriptions, so that either
-//! program can stand in for an official one. Left out: the compression cases, ORCA, soak and credentials, which come with what
+//! program can stand in for an official one. Left out: the official compression cases, ORCA, soak and credentials, which come with what
 //! they test.
 
 pub mod cases;

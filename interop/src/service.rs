@@ -1,5 +1,6 @@
 //! `grpc.testing.TestService`: every method does what its request asks for.
 //!
+//! Responses are compressed where a request asks for it before they begin, and all of a stream if one message is to be.
 //! UnimplementedCall is part of the service and answered with UNIMPLEMENTED; UnimplementedService is not served at all.
 
 use core::pin::Pin;
@@ -46,7 +47,11 @@ impl TestService for Interop {
         }
         let payload = wanted_payload(request.response_type, request.response_size)?;
         let response = SimpleResponse { payload: Some(payload), ..SimpleResponse::default() };
-        Ok(echo.on(Response::new(response)))
+        let mut response = echo.on(Response::new(response));
+        if !is_true(request.response_compressed) {
+            response.disable_compression();
+        }
+        Ok(response)
     }
 
     async fn cacheable_unary_call(
@@ -66,7 +71,12 @@ impl TestService for Interop {
         &self,
         request: Request<StreamingOutputCallRequest>,
     ) -> Result<Response<Self::StreamingOutputCallStream>, Status> {
-        Ok(respond(request, |asked| tokio_stream::once(Ok(asked))))
+        let compressed = request.get_ref().response_parameters.iter().any(|one| is_true(one.compressed));
+        let mut response = respond(request, |asked| tokio_stream::once(Ok(asked)));
+        if !compressed {
+            response.disable_compression();
+        }
+        Ok(response)
     }
 
     async fn streaming_input_call(
@@ -89,7 +99,9 @@ impl TestService for Interop {
         &self,
         request: Request<Streaming<StreamingOutputCallRequest>>,
     ) -> Result<Response<Self::FullDuplexCallStream>, Status> {
-        Ok(respond(request, |asked| asked))
+        let mut response = respond(request, |asked| asked);
+        response.disable_compression();
+        Ok(response)
     }
 
     async fn half_duplex_call(
@@ -102,7 +114,9 @@ impl TestService for Interop {
             asked.push(Ok(message));
         }
         let request = Request::from_parts(metadata, extensions, asked);
-        Ok(respond(request, tokio_stream::iter))
+        let mut response = respond(request, tokio_stream::iter);
+        response.disable_compression();
+        Ok(response)
     }
 
     async fn unimplemented_call(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
@@ -237,12 +251,14 @@ fn wanted_payload(kind: i32, size: i32) -> Result<Payload, Status> {
     }
 }
 
-/// Nothing arrives compressed here, so a request that says it was sent so cannot be right.
+fn is_true(value: Option<BoolValue>) -> bool {
+    value.is_some_and(|value| value.value)
+}
+
+/// Handlers do not see whether a message arrived compressed, so a request that wants it to have cannot be told that it did.
 fn came_as_expected(expected: Option<BoolValue>) -> Result<(), Status> {
-    match expected {
-        Some(BoolValue { value: true }) => {
-            Err(Status::invalid_argument("expect_compressed is set, and the message was not compressed"))
-        }
-        Some(BoolValue { value: false }) | None => Ok(()),
+    if is_true(expected) {
+        return Err(Status::invalid_argument("expect_compressed is set, and compression is not seen here"));
     }
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
+use clearway::codec::CompressionEncoding;
 use clearway::transport::{Address, Listener, Server, ServerTlsConfig};
 use clearway_interop::ends::Ends;
 use clearway_interop::flags::{self, Asked, Problem};
@@ -105,7 +106,9 @@ async fn serve(port: u16, server: Server) -> Result<Infallible, Box<dyn std::err
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address)).await?;
     clearway_interop::announce(listener.local_addr().unwrap_or(address));
-    let router = server.add_service(TestServiceServer::new(Interop));
+    let gzip = CompressionEncoding::Gzip;
+    let service = TestServiceServer::new(Interop).accept_compressed(gzip).send_compressed(gzip);
+    let router = server.add_service(service);
     router.serve_with_listener(listener, std::future::pending()).await?;
     Err("the server has ended".into())
 }
