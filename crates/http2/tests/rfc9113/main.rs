@@ -11,9 +11,11 @@
     reason = "a test may fail"
 )]
 
+mod every_rule;
 mod s10_5_receive_budget;
 mod s3_4_preface;
 mod s4_frames;
+mod s5_1_state_table;
 mod s5_1_stream_states;
 mod s6_10_continuation;
 mod s6_5_settings;
