@@ -245,7 +245,10 @@ fn compress(start: usize, encoding: CompressionEncoding, out: &mut Vec<u8>) -> R
     let from = start.saturating_add(PREFIX);
     compression::with_scratch(|smaller| {
         let message = out.get(from..).unwrap_or_default();
-        encoding.compress(message, smaller).map_err(|error| {
+        if message.is_empty() {
+            return Ok(());
+        }
+        encoding.algorithm().compress(message, smaller).map_err(|error| {
             Status::internal(format!("message cannot be compressed ({encoding}): {error}"))
         })?;
         if smaller.len() < message.len() {

@@ -46,7 +46,7 @@ impl Unpacking {
             return Err(Status::internal("message is compressed, and nobody said how"));
         };
         let mut out = Vec::new();
-        match encoding.decompress(bytes::Buf::chunk(message), self.limit, &mut out) {
+        match encoding.algorithm().decompress(bytes::Buf::chunk(message), self.limit, &mut out) {
             Ok(()) if out.len() <= self.limit => Ok(DecodeBuf::owned(out.into())),
             Ok(()) | Err(DecompressError::TooLarge) => {
                 Err(self.from.too_large_inflated(bytes::Buf::remaining(message), self.limit))

@@ -142,17 +142,10 @@ impl CompressionEncoding {
         self.0.0.name()
     }
 
-    pub(crate) fn compress(self, message: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.0.compress(message, out)
-    }
-
-    pub(crate) fn decompress(
-        self,
-        message: &[u8],
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), DecompressError> {
-        self.0.0.decompress(message, limit, out)
+    /// The algorithm: to build another one around it, or to use it outside of calls.
+    #[must_use]
+    pub fn algorithm(self) -> &'static dyn Compression {
+        self.0.0
     }
 }
 
