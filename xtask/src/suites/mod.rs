@@ -26,6 +26,7 @@ pub(crate) const ALL: &[Suite] = &[
         needs: &[
             Need::Ours("attacks"),
             Need::Ours("bench-server"),
+            Need::Ours("conformance-server"),
             Need::Ours("interop-client"),
             Need::Ours("h2-client"),
         ],

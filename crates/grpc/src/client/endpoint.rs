@@ -266,6 +266,16 @@ impl Endpoint {
         self
     }
 
+    /// How long the server may take nothing from its socket while requests wait for it; then the connection is ended. Any progress
+    /// starts it again.
+    ///
+    /// Default: [`DriverConfig::WRITE_TIMEOUT`], 30 s.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.driver = self.driver.write_timeout(timeout);
+        self
+    }
+
     /// Every knob of HTTP/2 at once. Default: [`Config::default`].
     #[must_use]
     pub fn http2_config(mut self, config: Config) -> Self {

@@ -6,8 +6,9 @@
 //! octet of attack is bounded; a neighbour that calls all the time is answered within a second, and within 100 ms right after; and when the
 //! attacker is gone no stream and no task is left. Attacks that wait for a timer of the victim's run beside each other.
 //!
-//! Left out: what needs compression, a proxy or keepalive.
+//! Left out: what needs a proxy or keepalive.
 
+mod bomb;
 mod fields;
 mod floods;
 mod flow;
@@ -32,7 +33,7 @@ Plays the attack list against our server programs, and prints a table.
 
 Usage: attacks [--programs DIR] [--only ID]...
 
-  --programs DIR  where bench-server, interop-client and h2-client are (beside this program)
+  --programs DIR  where bench-server, conformance-server, interop-client and h2-client are (beside this program)
   --only ID       this attack only; may be repeated
   --help          print this
 
@@ -163,10 +164,11 @@ fn main() -> ExitCode {
         }
     };
     let wanted = |attack: &&Attack| only.is_empty() || only.iter().any(|id| id == attack.id);
-    let quick: Vec<&Attack> = [floods::ALL, hpack::ALL, flow::ALL, fields::ALL, grpc::ALL, others::ALL]
-        .into_iter()
-        .flatten()
-        .collect();
+    let quick: Vec<&Attack> =
+        [floods::ALL, hpack::ALL, flow::ALL, fields::ALL, bomb::ALL, grpc::ALL, others::ALL]
+            .into_iter()
+            .flatten()
+            .collect();
     if let Some(unknown) =
         only.iter().find(|id| !quick.iter().copied().chain(slow::ALL).any(|attack| attack.id == **id))
     {

@@ -154,7 +154,7 @@ fn handshakes(scene: &Scene<'_>) -> Result<Seen, String> {
         return Err(format!("{grown} KiB, {cpu:?} of CPU time"));
     }
     let how = format!(
-        "each ends by itself, +{grown} KiB, {cpu:?} CPU; a healthy client is served within {took:.0?}"
+        "each ends by itself, +{grown} KiB, {cpu:.0?} CPU; a healthy client is served within {took:.0?}"
     );
     Ok(Seen { frames: sent.0, octets: sent.1, connections: 1, how })
 }

@@ -90,28 +90,28 @@ impl Victim {
     }
 
     pub(crate) fn usage(&self) -> Result<Usage, String> {
-        let read = |file: &str| {
-            std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))
-                .map_err(|error| format!("/proc: {error}"))
-        };
-        let status = read("status")?;
-        let kib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok()).unwrap_or(0)
-        };
-        // By threads, in nanoseconds: ticks are charged whole to whoever runs when one comes.
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()))
-            .map_err(|error| format!("/proc: {error}"))?;
-        let nanos = tasks.map_while(Result::ok).filter_map(|task| {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<u64>().ok()
-        });
-        Ok(Usage {
-            resident_kib: kib("VmRSS:"),
-            peak_kib: kib("VmHWM:"),
-            cpu: Duration::from_nanos(nanos.sum()),
-        })
+        usage(self.child.id())
     }
+}
+
+/// What a process uses.
+pub(crate) fn usage(process: u32) -> Result<Usage, String> {
+    let read = |file: &str| {
+        std::fs::read_to_string(format!("/proc/{process}/{file}")).map_err(|error| format!("/proc: {error}"))
+    };
+    let status = read("status")?;
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    };
+    // By threads, in nanoseconds: ticks are charged whole to whoever runs when one comes.
+    let tasks =
+        std::fs::read_dir(format!("/proc/{process}/task")).map_err(|error| format!("/proc: {error}"))?;
+    let nanos = tasks.map_while(Result::ok).filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Ok(Usage { resident_kib: kib("VmRSS:"), peak_kib: kib("VmHWM:"), cpu: Duration::from_nanos(nanos.sum()) })
 }
 
 impl Drop for Victim {
