@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing};
 use clearway_http2::{
-    Chunk, ErrorCode, GoAway, Handler, RequestHead, Reset, ResponseHead, SlotFate, StreamKey, Tx,
+    Chunk, ErrorCode, GoAway, Handler, RequestHead, Reset, ResponseHead, SendError, SlotFate, StreamKey, Tx,
 };
 
 /// One callback, as it came. Streams are named by their id.
@@ -114,14 +114,22 @@ pub(crate) fn field<'a>(name: &'a str, value: &'a str) -> HeaderField<'a> {
     HeaderField { name: name.as_bytes(), value: value.as_bytes(), indexing: Indexing::Insert }
 }
 
+/// Sends the header section of a response. A peer that takes no sections of that size gets none.
+fn respond(tx: &mut Tx, stream: StreamKey, status: &str, end_stream: bool) {
+    match tx.send_headers(stream, [field(":status", status)], end_stream) {
+        Err(SendError::HeaderListTooLarge { .. }) => tx.reset(stream, ErrorCode::INTERNAL_ERROR),
+        sent => sent.unwrap(),
+    }
+}
+
 impl Handler for App {
     fn on_request(&mut self, tx: &mut Tx, stream: StreamKey, head: &RequestHead<'_>, end_stream: bool) {
         let id = self.id(tx, stream);
         self.events.push(Event::Request { id, path: text(head.path), end_stream });
         match self.answer {
             Answer::Nothing => {}
-            Answer::Ok => tx.send_headers(stream, [field(":status", "200")], true).unwrap(),
-            Answer::Echo => tx.send_headers(stream, [field(":status", "200")], end_stream).unwrap(),
+            Answer::Ok => respond(tx, stream, "200", true),
+            Answer::Echo => respond(tx, stream, "200", end_stream),
         }
     }
 
@@ -164,7 +172,7 @@ impl Handler for App {
     fn on_oversize_request(&mut self, tx: &mut Tx, stream: StreamKey, octets: usize) {
         let id = self.id(tx, stream);
         self.events.push(Event::OversizeRequest { id, octets });
-        tx.send_headers(stream, [field(":status", "431")], true).unwrap();
+        respond(tx, stream, "431", true);
     }
 
     fn on_writable(&mut self, tx: &mut Tx, stream: StreamKey) {

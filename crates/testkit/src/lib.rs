@@ -29,6 +29,7 @@
 mod app;
 mod distance;
 mod frames;
+pub mod fuzz;
 mod pair;
 mod peer;
 mod seed;

@@ -16,10 +16,11 @@
 //! The receiving half (`receive`, `data`, `field_block`, `section_memo`, `control`) parses and decodes; the sending
 //! half ([`Tx`], `transmit`, `stalls`, `write`, `output`) owns the streams, the encoder and the output. They are split so that
 //! a handler called while bytes are parsed can answer at once. `credit`, `closing` and `shutdown` are about windows,
-//! the end of a stream and the end of the connection.
+//! the end of a stream and the end of the connection; `check` is what debug builds assert.
 //!
 //! Left out: keepalive (gRFC A8), extended CONNECT (RFC 8441), and pushes, which are refused.
 
+mod check;
 mod closing;
 mod control;
 mod credit;
@@ -273,61 +274,6 @@ impl Connection {
         }
         self.tx.shutdown.ours = Ours::Failed(error);
         error
-    }
-
-    /// Relations between parts that our own code guarantees; in debug builds only.
-    fn check(&self) {
-        #[cfg(debug_assertions)]
-        {
-            let scheduled = |(key, stream): (crate::stream::StreamKey, &crate::stream::Stream)| {
-                stream.backlog.as_ref().is_some_and(|backlog| backlog.scheduled).then_some(key)
-            };
-            let mut queued: Vec<_> = self.tx.ready.iter().copied().collect();
-            let mut marked: Vec<_> = self.tx.streams.iter().filter_map(scheduled).collect();
-            queued.sort_unstable();
-            marked.sort_unstable();
-            assert_eq!(
-                queued, marked,
-                "a stream is marked scheduled if and only if it is in the ready queue"
-            );
-            let shares = self.tx.streams.iter().fold((0, 0), |(spoken_for, held), (_, stream)| {
-                let share = stream.share();
-                (spoken_for + share.spoken_for as usize, held + share.held as usize)
-            });
-            assert_eq!(self.tx.budget.sums(), shares, "the receive budget is the sum of the streams' shares");
-            let waiting: usize = self.tx.streams.iter().map(|(_, stream)| stream.backlog_octets()).sum();
-            assert_eq!(self.tx.waiting, waiting, "what waits is the sum of the backlogs");
-            self.check_credit();
-        }
-    }
-
-    /// Credit is neither lost nor made: what a peer may send, what it is owed, and what is held of it add up.
-    #[cfg(debug_assertions)]
-    fn check_credit(&self) {
-        let (given, meant) = self.tx.recv_window.sums();
-        assert_eq!(given, meant, "the connection's credit goes back on receipt, and no more");
-        // Before our SETTINGS are acknowledged a peer may count with more than our window (RFC 9113 §6.9.2).
-        let unbound = if self.tx.window_size_binds {
-            0
-        } else {
-            crate::flow_control::DEFAULT_WINDOW.saturating_sub(self.tx.config.stream_window_octets)
-        };
-        for (key, stream) in self.tx.streams.iter() {
-            if stream.tenure != crate::stream::Tenure::Live {
-                continue;
-            }
-            let to_come = match &self.rx.phase {
-                receive::Phase::Data(data) => data.left_for(key),
-                _ => 0,
-            };
-            let (given, meant) = stream.recv_window.sums();
-            assert_eq!(
-                given + i64::from(stream.held) + i64::from(to_come),
-                meant + i64::from(unbound),
-                "open + owed + held = target + reserve on stream {}",
-                stream.id
-            );
-        }
     }
 }
 

@@ -46,6 +46,13 @@ impl Output {
         self.pending
     }
 
+    /// True if `pending` is what is kept and not written.
+    #[cfg(debug_assertions)]
+    pub(crate) fn adds_up(&self) -> bool {
+        let chained: usize = self.chain.iter().map(|segment| segment.as_slice().len()).sum();
+        self.pending + self.written == chained + self.tail.len()
+    }
+
     /// Appends a frame whose payload `fill` writes; the header is patched in afterwards.
     pub(crate) fn frame(
         &mut self,

@@ -157,6 +157,16 @@ impl Rx {
         }
     }
 
+    /// True if no more than one frame's beginning is carried over, and nothing between frames.
+    #[cfg(debug_assertions)]
+    pub(super) fn carries_one_frame(&self) -> bool {
+        match self.phase {
+            Phase::Header => self.carry.len() < FrameHeader::OCTETS,
+            Phase::Payload(header) => self.carry.len() < header.length as usize,
+            _ => self.carry.is_empty(),
+        }
+    }
+
     fn step<'a, H: Handler>(
         &mut self,
         tx: &mut Tx,

@@ -537,6 +537,8 @@ impl Tx {
 
     /// Sends a PING; its answer comes to [`Handler::on_pong`](crate::Handler::on_pong).
     pub fn ping(&mut self, payload: [u8; 8]) {
+        // RFC 9113 §3.4: SETTINGS come first, even if the client has not said a word yet.
+        self.write_announcement();
         let header =
             self.output.frame(Kind::PING, Flags::default(), 0, |tail| tail.extend_from_slice(&payload));
         self.trace_frame(header, &payload);

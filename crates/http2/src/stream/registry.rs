@@ -253,6 +253,29 @@ impl Streams {
         })
     }
 
+    /// Every stream is counted and found by its id, free slots are empty, and the map names no stream that is gone.
+    ///
+    /// # Panics
+    /// If it is not so.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check(&self) {
+        let (local, remote): (Vec<_>, Vec<_>) = self.iter().partition(|(_, stream)| self.is_local(stream.id));
+        let counts = (self.local_count as usize, self.remote_count as usize);
+        assert_eq!(counts, (local.len(), remote.len()), "streams are counted");
+        assert_eq!(
+            self.slots.len(),
+            self.free.len() + local.len() + remote.len(),
+            "slots are in use or free"
+        );
+        for (key, stream) in local.into_iter().chain(remote) {
+            assert_eq!(self.slot_of(stream.id), Some(key.slot), "stream {} is found by its id", stream.id);
+        }
+        for (id, slot) in &self.stragglers {
+            let stream = self.slots.get(*slot as usize).and_then(|entry| entry.stream.as_ref());
+            assert_eq!(stream.map(|stream| stream.id), Some(*id), "a straggler is a stream");
+        }
+    }
+
     #[inline]
     fn slot_of(&self, id: u32) -> Option<u32> {
         let at = self.position(id)?;

@@ -40,6 +40,15 @@ fn a_server_that_goes_away_at_once_sends_settings_first() {
 }
 
 /// "the client connection preface starts with a sequence of 24 octets [...] followed by a SETTINGS frame".
+/// Found by the fuzz target `engines`.
+#[test]
+fn a_server_that_pings_at_once_sends_settings_first() {
+    let mut peer = Peer::of_silent_server(Config::default());
+    peer.tx().ping([7; 8]);
+    peer.expect_kind(Kind::SETTINGS);
+    peer.expect(ping([7; 8]));
+}
+
 #[test]
 fn a_client_speaks_first_and_need_not_wait_for_the_answer() {
     let mut peer = Peer::of_silent_client(Config::default());
