@@ -27,6 +27,9 @@ mod code;
 mod deadline;
 mod error;
 mod framing;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod inbound;
 #[cfg(all(test, clearway_loom))]

@@ -139,7 +139,7 @@ impl Connection {
             self.tx.pump();
         }
         // RFC 9113 §3.4: SETTINGS come first. Until the client's preface is here nothing is said.
-        if self.tx.announced {
+        if self.tx.announced && self.tx.shutdown.failure().is_none() {
             self.tx.announce_connection_credit();
         }
         self.check();

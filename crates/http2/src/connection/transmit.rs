@@ -53,6 +53,10 @@ impl Tx {
 
     /// Moves data from backlogs into the output, fairly, up to the output's mark.
     pub(crate) fn pump(&mut self) {
+        // RFC 9113 §5.4.1: after the GOAWAY of a connection error the connection is closed; it is the last frame.
+        if self.shutdown.failure().is_some() {
+            return;
+        }
         let mut connection_blocked = false;
         let credit = self.send_window.available();
         while let Some(key) = self.ready.front().copied() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clearway_http2::frame::{Flags, Kind};
+use clearway_http2::frame::{Flags, Kind, SettingId};
 use clearway_http2::hpack::{HeaderField, Indexing};
 use clearway_http2::{By, Config, ErrorCode, OpenError, Reset};
 use clearway_testkit::{Answer, Event, Peer, data, goaway, headers, ping, rst_stream, window_update};
@@ -148,4 +148,21 @@ fn a_server_goes_on_after_a_clients_goaway() {
     peer.send(headers(1).request().end_stream());
     peer.expect(headers(1).response().end_stream());
     assert!(!peer.engine.is_finished());
+}
+
+/// §5.4.1: after the GOAWAY of a connection error the connection is closed; what waited on streams does not follow it. Found
+/// by the fuzz targets `connection_server` and `connection_client`.
+#[test]
+fn nothing_follows_the_goaway_of_a_failed_connection() {
+    let mut peer = Peer::of_server_with(Config::default(), &[(SettingId::INITIAL_WINDOW_SIZE, 0)]);
+    peer.send(headers(1).request());
+    peer.respond(1, false);
+    peer.write(1, &[7; 100], false);
+    peer.expect(headers(1).response());
+    peer.send_all([window_update(1, 100), ping([0; 8]).on(1)]);
+    peer.expect_goaway(ErrorCode::PROTOCOL_ERROR, "frame must be on stream 0");
+    assert_eq!(peer.drain(), []);
+    // Nor does what is submitted now.
+    peer.write(1, &[7; 20_000], false);
+    assert_eq!(peer.drain(), []);
 }
