@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod instructions;
 mod peers;
 mod process;
@@ -24,6 +25,8 @@ Usage: cargo xtask VERB
   sim [--level engine|grpc] [--seed N] [--steps N]
                    runs the simulations: the one seed, to replay it, or seeds nobody has run before
   bench [ARG...]   the side-by-side benchmarks, in release mode
+  fuzz [--target NAME]... [--seconds N] [--list]
+                   the fuzz targets, all of them or those named, N seconds each (600)
 ";
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn run() -> Result<bool, String> {
         "peers" => peers::run(&workspace, parser),
         "sim" => sim::run(&workspace, parser),
         "bench" => bench::run(&workspace, parser),
+        "fuzz" => fuzz::run(&workspace, parser),
         other => Err(format!("no verb {other:?}\n\n{HELP}")),
     }
 }

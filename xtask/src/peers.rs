@@ -49,6 +49,7 @@ const DEBIAN_PACKAGES: &[(&str, &[&str])] =
     &[("nghttp2-client", &["nghttp", "h2load"]), ("curl", &["curl"]), ("valgrind", &["valgrind"])];
 
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_FUZZ: &str = "0.13.2";
 /// Builds and downloads; the longest takes some minutes on two cores.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -63,7 +64,8 @@ pub(crate) fn run(workspace: &Workspace, mut parser: lexopt::Parser) -> Result<b
         say(program.name, go(workspace, program));
     }
     say("python", python(workspace));
-    say("cargo-deny", cargo_deny(workspace));
+    say("cargo-deny", cargo_program(workspace, "cargo-deny", CARGO_DENY));
+    say("cargo-fuzz", cargo_program(workspace, "cargo-fuzz", CARGO_FUZZ));
     Ok(true)
 }
 
@@ -163,17 +165,19 @@ fn python(workspace: &Workspace) -> Got {
     Ok("installed")
 }
 
-fn cargo_deny(workspace: &Workspace) -> Got {
-    if workspace.peer("cargo-deny").is_some() {
+/// A program that cargo builds.
+fn cargo_program(workspace: &Workspace, name: &str, version: &str) -> Got {
+    if workspace.peer(name).is_some() {
         return Ok("there");
     }
     let mut command = workspace.cargo();
-    command.args(["install", "cargo-deny", "--locked", "--debug", "--version", CARGO_DENY, "--root"]);
+    command.args(["install", name, "--locked", "--debug", "--version", version, "--root"]);
     // Its build must not meet ours in one directory.
-    command.arg(&workspace.peers).env("CARGO_TARGET_DIR", workspace.peers.join("cargo-deny-build"));
+    let build = workspace.peers.join(format!("{name}-build"));
+    command.arg(&workspace.peers).env("CARGO_TARGET_DIR", &build);
     let built = quietly(&mut command);
     // Hundreds of megabytes that nobody needs any more.
-    let _ = fs::remove_dir_all(workspace.peers.join("cargo-deny-build"));
+    let _ = fs::remove_dir_all(build);
     built.map(|()| "built")
 }
 

@@ -24,6 +24,9 @@ mod builder;
 mod comments;
 mod compile;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod generate;
 mod output;
 mod paths;

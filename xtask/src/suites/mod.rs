@@ -123,6 +123,8 @@ pub(crate) const ALL: &[Suite] = &[
         ],
         run: interop::tonic,
     },
+    // What they found once is part of the tests; this only sees that they run.
+    Suite { name: "fuzz", needs: &[Need::Peer("cargo-fuzz")], run: crate::fuzz::smoke },
 ];
 
 /// What makes the certificates of a run.

@@ -235,12 +235,15 @@ impl<'a> Dialogue<'a> {
             .map(|(name, value)| field(name, value));
         let other = [field("x", "y")];
         let whole = self.input.flag();
+        let between = self.input.flag().then(|| self.input.take(1));
         let tx = self.peer.tx();
         let opened = if whole {
             tx.open(head, end_stream)
         } else {
             let second = Part { number: 1, fields: &other };
-            tx.open_parts(Part { number: 0, fields: &head }, None, second, core::iter::empty())
+            let between =
+                between.map(|octet| HeaderField { name: b"b", value: octet, indexing: Indexing::Without });
+            tx.open_parts(Part { number: 0, fields: &head }, between, second, core::iter::empty())
         };
         if let Ok(key) = opened {
             let id = self.peer.tx().stream_id(key).unwrap();

@@ -280,7 +280,12 @@ impl Run {
             }
             assert!(theirs.key.is_some(), "stream {id} never came, and was not reset");
             let (there, back) = ((ours.sent, theirs.received), (theirs.sent, ours.received));
-            assert_eq!(there.0, there.1, "stream {id}, to the server");
+            // RFC 9113 §8.1: a server whose response is complete lets the rest of the request go.
+            let cut_short = theirs.sent.ended && !theirs.received.ended;
+            assert!(
+                there.0 == there.1 || cut_short && there.1.octets <= there.0.octets,
+                "stream {id}: {there:?}"
+            );
             assert_eq!(back.0, back.1, "stream {id}, to the client");
         }
     }

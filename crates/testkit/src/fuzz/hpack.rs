@@ -1,6 +1,6 @@
 //! HPACK by itself: any blocks decode within their limits, and what is encoded decodes to the same. RFC 7541.
 
-use clearway_http2::hpack::{Decoder, Encoder, FieldSection, HeaderField, Indexing, SectionLimits};
+use clearway_http2::hpack::{Decoder, Encoder, FieldSection, HeaderField, Indexing, Part, SectionLimits};
 
 use super::Input;
 
@@ -78,12 +78,13 @@ pub fn hpack_identity(octets: &[u8]) {
         let mut expected: Vec<HeaderField<'_>> = Vec::new();
         match how {
             4 => {
-                let other = input.below(sections.len());
-                encoder.begin(&mut block);
-                for number in [at, other] {
-                    encoder.encode_part(number, &sections[number], &mut block);
-                    expected.extend(&sections[number]);
-                }
+                let second = input.below(sections.len());
+                let between = input.flag().then(|| new_field(&mut input));
+                let part = |number: usize| Part { number, fields: &sections[number] };
+                encoder.encode_parts(part(at), between, part(second), &mut block);
+                expected.extend(
+                    sections[at].iter().copied().chain(between).chain(sections[second].iter().copied()),
+                );
             }
             5 => {
                 encoder.encode_fixed(FIXED, &mut block);
