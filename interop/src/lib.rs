@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod conformance;
 pub mod ends;
 pub mod flags;
+pub mod hpack;
 pub mod service;
 
 /// Code generated from proto/grpc/testing/.

@@ -63,6 +63,7 @@ pub(crate) fn run(workspace: &Workspace, mut parser: lexopt::Parser) -> Result<b
     for program in GO_PROGRAMS {
         say(program.name, go(workspace, program));
     }
+    say("go-hpack-judge", go_judge(workspace));
     say("python", python(workspace));
     say("cargo-deny", cargo_program(workspace, "cargo-deny", CARGO_DENY));
     say("cargo-fuzz", cargo_program(workspace, "cargo-fuzz", CARGO_FUZZ));
@@ -149,6 +150,22 @@ fn go(workspace: &Workspace, program: &GoProgram) -> Got {
         }
     }
     if workspace.peer(program.name).is_some() { Ok("on PATH, of unknown version") } else { Err(failure) }
+}
+
+/// A program of ours around Go's HPACK, in `interop/hpack`.
+fn go_judge(workspace: &Workspace) -> Got {
+    let source = workspace.root.join("interop/hpack");
+    let read = |name| fs::read_to_string(source.join(name)).map_err(|error| error.to_string());
+    let stamp = [read("go.mod")?, read("judge.go")?].concat();
+    let marker = workspace.peers.join("go-hpack-judge.source");
+    let installed = workspace.peers_bin().join("go-hpack-judge");
+    if installed.is_file() && is_stamped(&marker, &stamp) {
+        return Ok("there");
+    }
+    let go = workspace.peer("go").ok_or("there is no Go")?;
+    quietly(Command::new(go).args(["build", "-o"]).arg(&installed).arg(".").current_dir(&source))?;
+    fs::write(&marker, stamp).map_err(|error| error.to_string())?;
+    Ok("built")
 }
 
 fn python(workspace: &Workspace) -> Got {

@@ -5,6 +5,7 @@ mod conformance;
 mod curl;
 mod h2load;
 mod h2spec;
+mod hpack;
 mod interop;
 mod nghttp;
 mod tls;
@@ -122,6 +123,17 @@ pub(crate) const ALL: &[Suite] = &[
             Need::Ours("interop-client"),
         ],
         run: interop::tonic,
+    },
+    Suite {
+        name: "hpack-judges",
+        needs: &[
+            Need::Python,
+            Need::Peer(hpack::GO_JUDGE),
+            Need::File(hpack::PYTHON_JUDGE),
+            Need::File(hpack::H2_JUDGE),
+            Need::Ours("hpack-judges"),
+        ],
+        run: hpack::run,
     },
     // What they found once is part of the tests; this only sees that they run.
     Suite { name: "fuzz", needs: &[Need::Peer("cargo-fuzz")], run: crate::fuzz::smoke },

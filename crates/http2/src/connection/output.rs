@@ -46,11 +46,13 @@ impl Output {
         self.pending
     }
 
-    /// True if `pending` is what is kept and not written.
+    /// True if `pending` is what is kept and not written, and every payload has its place in the tail, in order.
     #[cfg(debug_assertions)]
     pub(crate) fn adds_up(&self) -> bool {
-        let chained: usize = self.chain.iter().map(|segment| segment.as_slice().len()).sum();
-        self.pending + self.written == chained + self.tail.len()
+        let chained: usize = self.chain.iter().map(|each| each.payload.len()).sum();
+        let places: Vec<usize> = self.chain.iter().map(|each| each.after).collect();
+        let in_order = places.is_sorted() && places.iter().all(|place| *place <= self.tail.len());
+        in_order && self.pending + self.written == chained + self.tail.len()
     }
 
     /// Appends a frame whose payload `fill` writes; the header is patched in afterwards.
