@@ -69,13 +69,18 @@ fn read_back(flags: &Flags, stories: &[Story]) -> Result<(), String> {
         let mut blocks = 0;
         for all_alike in [false, true] {
             let (ops, expected) = stories::told(stories, plan, all_alike);
-            for judge in [&flags.python, &flags.go] {
-                compare(&judge.name, &judge.ask(&ops)?, &expected)?;
+            compare(&flags.python.name, &flags.python.ask(&ops)?, &expected)?;
+            let by_go = compare(&flags.go.name, &flags.go.ask(&ops)?, &expected);
+            match plan {
+                Plan::Dipping if by_go.is_ok() => return Err("Go reads two size updates now".into()),
+                Plan::Dipping => {}
+                _ => by_go?,
             }
             compare("we", &our_answers(&ops), &expected)?;
             blocks += expected.len();
         }
-        println!("{plan:?}: {blocks} blocks read back alike by python-hpack, Go and us");
+        let go = if plan == Plan::Dipping { "" } else { "Go, " };
+        println!("{plan:?}: {blocks} blocks read back alike by {go}python-hpack and us");
     }
     Ok(())
 }

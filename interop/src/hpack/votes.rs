@@ -129,7 +129,20 @@ pub enum Who {
 }
 
 /// Every kind of disagreement there is. RFC 7541 leaves some of it to the implementation.
-pub const ALONE: &[Alone] = &[];
+pub const ALONE: &[Alone] = &[
+    Alone {
+        who: Who::Go,
+        said: "ok",
+        we_said: "SizeUpdateAfterField",
+        why: "Go takes a size update anywhere in a block while its table is empty; RFC 7541 §4.2 wants it at the beginning",
+    },
+    Alone {
+        who: Who::Us,
+        said: "TooManySizeUpdates",
+        we_said: "TooManySizeUpdates",
+        why: "three size updates at once: §4.2 needs no more than two, and more are a way to make a decoder work for nothing",
+    },
+];
 
 /// Compares three lists of answers.
 #[must_use]

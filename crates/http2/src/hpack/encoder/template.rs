@@ -193,6 +193,8 @@ impl Parts {
 pub(crate) const WHOLE_OCTETS: usize = 16;
 /// Nor are those whose field has a name and a value of more octets together.
 const BETWEEN_OCTETS: usize = 24;
+/// A length of a name that none has which is kept.
+const NO_FIELD: u8 = u8::MAX;
 
 /// The last section that was made of two parts and perhaps a field between them: steady calls of one method have all the
 /// same.
@@ -202,6 +204,7 @@ pub(super) struct Whole {
     parts: [usize; 2],
     /// Name and value of the field, one after the other.
     between: [u8; BETWEEN_OCTETS],
+    /// Octets of its name; [`NO_FIELD`] if there is none, which is not the same as an empty one.
     between_name: u8,
     between_len: u8,
     block: Short<WHOLE_OCTETS>,
@@ -215,7 +218,7 @@ impl Default for Whole {
             epoch: 0,
             parts: [0; 2],
             between,
-            between_name: 0,
+            between_name: NO_FIELD,
             between_len: 0,
             block: Short::EMPTY,
             misses: 0,
@@ -239,7 +242,9 @@ impl Whole {
 
     #[inline]
     fn is_between(&self, between: Option<HeaderField<'_>>) -> bool {
-        let Some(HeaderField { name, value, indexing }) = between else { return self.between_len == 0 };
+        let Some(HeaderField { name, value, indexing }) = between else {
+            return self.between_name == NO_FIELD;
+        };
         let (name_len, len) = (usize::from(self.between_name), usize::from(self.between_len));
         name.len() == name_len
             && name_len + value.len() == len
@@ -267,7 +272,7 @@ impl Whole {
         };
         room.iter_mut().zip(name.iter().chain(value)).for_each(|(to, from)| *to = *from);
         self.between_len = u8::try_from(room.len()).unwrap_or_default();
-        self.between_name = u8::try_from(name.len()).unwrap_or_default();
+        self.between_name = between.map_or(NO_FIELD, |_| u8::try_from(name.len()).unwrap_or_default());
         (self.epoch, self.parts, self.block) = (epoch, parts, block);
     }
 }

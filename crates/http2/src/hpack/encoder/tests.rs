@@ -341,3 +341,20 @@ fn a_section_of_parts_that_comes_again_is_kept_whole() {
         assert!(!find([2, 0], between) && !find([1, 0], None));
     }
 }
+
+/// A field without a name and a value is not no field, senseless as it is. Found by the fuzz target `hpack_identity`.
+#[test]
+fn an_empty_field_between_parts_is_sent() {
+    let te = [HeaderField { name: b"te", value: b"trailers", indexing: Indexing::Without }];
+    let part = Part { number: 0, fields: &te };
+    let empty = HeaderField { name: b"", value: b"", indexing: Indexing::Without };
+    let mut encoder = Encoder::new(4096);
+    let mut encoded = |between| {
+        let mut block = Vec::new();
+        encoder.encode_parts(part, between, part, &mut block);
+        block.len()
+    };
+    let without = [(); 3].map(|()| encoded(None));
+    assert_eq!(encoded(Some(empty)), without[2] + 3);
+    assert_eq!(encoded(None), without[2]);
+}
