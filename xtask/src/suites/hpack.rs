@@ -21,7 +21,8 @@ pub(super) fn run(workspace: &Workspace) -> Verdict {
     if !process::show(build.arg(&target).args(["--bin", "h2-hpack-judge"]))? {
         return Err("bench/peers does not build".into());
     }
-    let text = |path: PathBuf| path.into_os_string().into_string().map_err(|path| format!("{}", path.display()));
+    let text =
+        |path: PathBuf| path.into_os_string().into_string().map_err(|path| format!("{}", path.display()));
     let python = text(workspace.python().ok_or("there is no Python")?)?;
     let script = text(workspace.root.join(PYTHON_JUDGE))?;
     let mut judges = Command::new(workspace.program("hpack-judges"));
