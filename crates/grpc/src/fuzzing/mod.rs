@@ -17,6 +17,8 @@ mod metadata;
 
 use core::time::Duration;
 
+#[cfg(feature = "gzip")]
+pub use messages::gzip;
 pub use messages::messages;
 pub use metadata::metadata;
 
@@ -90,5 +92,11 @@ mod tests {
     #[test]
     fn messages() {
         replay("messages", super::messages);
+    }
+
+    #[test]
+    #[cfg(feature = "gzip")]
+    fn gzip() {
+        replay("gzip", super::gzip);
     }
 }

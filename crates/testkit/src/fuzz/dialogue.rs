@@ -262,7 +262,7 @@ impl<'a> Dialogue<'a> {
             34..38 => frames::headers(id).field(":status", self.input.one_of(&["200", "103", "0", "101"])),
             38..42 => frames::rst_stream(id, code),
             42..52 => {
-                let on = if choice % 2 == 0 { 0 } else { id };
+                let on = if choice.is_multiple_of(2) { 0 } else { id };
                 let increment = self.input.one_of(&[1, 100, 16_384, 70_000, 0, 0x7fff_ffff]);
                 frames::window_update(on, increment)
             }

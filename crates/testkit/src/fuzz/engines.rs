@@ -203,7 +203,7 @@ pub fn engines(octets: &[u8]) {
 
 fn config(input: &mut Input<'_>) -> Config {
     Config {
-        stream_window_octets: input.one_of(&[65_536, 10, 1_000, 1 << 20]),
+        stream_window_octets: input.one_of(&[65_536, 100, 1_000, 1 << 20]),
         connection_window_octets: input.one_of(&[0, 1 << 20]),
         stream_tuning: input.one_of(&[WindowTuning::Auto, WindowTuning::Fixed]),
         header_table_octets: input.one_of(&[4096, 0, 100]),
@@ -313,7 +313,7 @@ fn open(client: &mut Side, now: Instant, input: &mut Input<'_>) {
 /// One of the programs does something with one of its streams.
 fn act(side: &mut Side, choice: u8, now: Instant, input: &mut Input<'_>) {
     let Some((id, key)) = side.pick(input) else { return };
-    let length = input.one_of(&[1, 0, 20, 600, 5_000, 17_000, 100_000]);
+    let length = input.one_of(&[1, 0, 20, 600, 5_000, 17_000, 40_000]);
     let end_stream = input.below(4) == 1;
     let salt = side.program.salt ^ 0x55;
     let tx = side.connection.tx(now);
