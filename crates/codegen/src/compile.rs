@@ -3,6 +3,7 @@
 //! protox names files as imports do, relative to an include directory; a person wants the path that their editor opens,
 //! so names are looked up in the include directories again.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use miette::{Diagnostic, LabeledSpan, SourceCode, SourceSpan};
@@ -45,6 +46,12 @@ pub(crate) fn check(set: &FileDescriptorSet) -> Result<(), Error> {
         let problem = Problem { file: file.name.clone(), ..Problem::new(message) };
         return Err(Error::problems_found(vec![problem]));
     }
+    if let Some(name) = circular(set) {
+        // prost-reflect follows imports until the stack is used up.
+        let problem =
+            Problem { file: Some(name.to_owned()), ..Problem::new("its imports go round in a circle") };
+        return Err(Error::problems_found(vec![problem]));
+    }
     match protox::prost_reflect::DescriptorPool::from_file_descriptor_set(set.clone()) {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -57,6 +64,20 @@ pub(crate) fn check(set: &FileDescriptorSet) -> Result<(), Error> {
             problem.file = error.file().map(str::to_owned);
             problem.position = position;
             Err(Error::problems_found(vec![problem]))
+        }
+    }
+}
+
+/// A file whose imports lead into a circle; protoc never makes one.
+fn circular(set: &FileDescriptorSet) -> Option<&str> {
+    let mut left: Vec<_> = set.file.iter().collect();
+    loop {
+        let names: BTreeSet<&str> = left.iter().map(|file| file.name()).collect();
+        let before = left.len();
+        // What imports nothing that is left cannot be part of a circle.
+        left.retain(|file| file.dependency.iter().any(|import| names.contains(import.as_str())));
+        if left.len() == before {
+            return left.first().map(|file| file.name());
         }
     }
 }

@@ -143,6 +143,21 @@ fn what_is_wrong_is_said_in_the_response() {
 
 /// Descriptors that protoc would never send get an answer too. (Libraries below us assert some things; their messages show
 /// up in this test's output.)
+/// prost-reflect uses up the stack on them. Found by the fuzz target `plugin_request`.
+#[test]
+fn imports_that_go_round_in_a_circle_are_an_error() {
+    let file = |name: &str, import: &str| prost_types::FileDescriptorProto {
+        name: Some(name.to_owned()),
+        dependency: vec![import.to_owned()],
+        public_dependency: vec![0],
+        ..prost_types::FileDescriptorProto::default()
+    };
+    for files in [vec![file("a", "a")], vec![file("a", "b"), file("b", "c"), file("c", "b")]] {
+        let answer = respond(&CodeGeneratorRequest { proto_file: files, ..CodeGeneratorRequest::default() });
+        assert!(answer.error().contains("circle"), "{answer:?}");
+    }
+}
+
 #[test]
 fn every_mutation_of_a_request_is_answered() {
     let mut request = request("include_file=mod.rs");
