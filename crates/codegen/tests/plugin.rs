@@ -141,8 +141,6 @@ fn what_is_wrong_is_said_in_the_response() {
     assert_eq!(respond(&unknown).error.unwrap(), "other.proto: asked for, but not among the descriptors");
 }
 
-/// Descriptors that protoc would never send get an answer too. (Libraries below us assert some things; their messages show
-/// up in this test's output.)
 /// prost-reflect uses up the stack on them. Found by the fuzz target `plugin_request`.
 #[test]
 fn imports_that_go_round_in_a_circle_are_an_error() {
@@ -158,6 +156,8 @@ fn imports_that_go_round_in_a_circle_are_an_error() {
     }
 }
 
+/// Descriptors that protoc would never send get an answer too. (Libraries below us assert some things; their messages show
+/// up in this test's output.)
 #[test]
 fn every_mutation_of_a_request_is_answered() {
     let mut request = request("include_file=mod.rs");
