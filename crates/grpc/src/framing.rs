@@ -130,6 +130,12 @@ impl Assembler {
         Self { state: START, limit, may_be_compressed: false, compressed: false }
     }
 
+    /// The same, where a compression was agreed on if `is_agreed`.
+    pub(crate) const fn and_agreed(mut self, is_agreed: bool) -> Self {
+        self.may_be_compressed = is_agreed;
+        self
+    }
+
     /// A compression was agreed on, if `is_agreed`: messages may be flagged.
     pub(crate) const fn agreed(&mut self, is_agreed: bool) {
         self.may_be_compressed = is_agreed;

@@ -25,7 +25,13 @@ pub(crate) struct Context {
     pub(crate) deadline: Deadline,
     pub(crate) peer: Option<Arc<PeerAddr>>,
     pub(crate) extensions: Extensions,
-    pub(crate) compression: PerCall,
+}
+
+impl Context {
+    /// False if the request is to be sent as it is.
+    pub(crate) fn may_be_compressed(&self) -> bool {
+        self.extensions.get::<NotCompressed>().is_none()
+    }
 }
 
 /// When a call must be over.
@@ -104,7 +110,7 @@ impl<T> Request<T> {
 
     /// Client: sends this request as it is, although its client compresses. The response may still be compressed.
     pub fn disable_compression(&mut self) {
-        self.context.compression = PerCall::Off;
+        self.context.extensions.insert(NotCompressed);
     }
 
     /// Server: when the call must be over, if the client set a deadline.
@@ -146,18 +152,11 @@ pub struct Response<T> {
     message: T,
     trailers: MetadataMap,
     extensions: Extensions,
-    compression: PerCall,
 }
 
-/// What one call says of compression.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum PerCall {
-    /// As its service or its client was made.
-    #[default]
-    AsConfigured,
-    /// None.
-    Off,
-}
+/// Among the extensions of a request or a response: it is not to be compressed. Few say so, and the others need no room for it.
+#[derive(Clone, Copy, Debug)]
+struct NotCompressed;
 
 impl<T> Response<T> {
     /// A response without metadata.
@@ -215,8 +214,7 @@ impl<T> Response<T> {
 
     /// A response from its parts.
     pub fn from_parts(metadata: MetadataMap, message: T, extensions: Extensions) -> Self {
-        let compression = PerCall::AsConfigured;
-        Self { metadata, message, trailers: MetadataMap::new(), extensions, compression }
+        Self { metadata, message, trailers: MetadataMap::new(), extensions }
     }
 
     /// The same response with another message.
@@ -226,17 +224,16 @@ impl<T> Response<T> {
             message: change(self.message),
             trailers: self.trailers,
             extensions: self.extensions,
-            compression: self.compression,
         }
     }
 
     /// Server: sends this response as it is, although its service compresses.
     pub fn disable_compression(&mut self) {
-        self.compression = PerCall::Off;
+        self.extensions.insert(NotCompressed);
     }
 
     pub(crate) fn may_be_compressed(&self) -> bool {
-        self.compression == PerCall::AsConfigured
+        self.extensions.get::<NotCompressed>().is_none()
     }
 
     /// Values of any types that travel with the response inside this program.

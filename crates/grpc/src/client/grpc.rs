@@ -19,7 +19,7 @@ use crate::codec::{Codec, CompressionEncoding, Decoder};
 use crate::framing::Incoming;
 use crate::inbound::{Inbound, WakeAt, Whole};
 use crate::metadata::MetadataMap;
-use crate::request::{Context, Deadline, PerCall};
+use crate::request::{Context, Deadline};
 use crate::streaming::nothing_decoded;
 use crate::{Request, Response, Status, Streaming, framing};
 
@@ -224,10 +224,8 @@ impl<T: GrpcService> Grpc<T> {
 
     /// How the messages of a request go out.
     fn packing(&self, context: &Context) -> Packing {
-        let encoding = match context.compression {
-            PerCall::AsConfigured => self.send.or(self.inner.channel().shared().send),
-            PerCall::Off => None,
-        };
+        let encoding = self.send.or(self.inner.channel().shared().send);
+        let encoding = encoding.filter(|_| context.may_be_compressed());
         Packing { limit: self.max_encoding, encoding }
     }
 

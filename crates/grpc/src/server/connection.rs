@@ -94,12 +94,10 @@ impl ServerConnection {
         let parked = (self.handlers(tx) > self.room()).then(|| Box::new(Parked::Collecting));
         let takes_stream = route_entry.is_some_and(|route| matches!(route.method, Method::TakesMany(_)));
         let deadline = due.map(|due| (due, self.deadlines(tx.now()).insert(due, stream)));
-        let mut assembler = Assembler::new(limit);
-        assembler.agreed(agreed.is_request());
         self.calls.insert(Call {
             stream,
             intake: Intake::One { route, agreed, metadata, message: None, compressed: false },
-            assembler,
+            assembler: Assembler::new(limit).and_agreed(agreed.is_request()),
             held: 0,
             expecting: false,
             said: Said::Nothing,

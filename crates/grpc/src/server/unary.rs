@@ -100,7 +100,7 @@ where
         let this = self.project();
         let response =
             this.outcome.take().unwrap_or_else(|| Err(Status::internal("the handler is not done")))?;
-        if !response.may_be_compressed() {
+        if this.packing.encoding.is_some() && !response.may_be_compressed() {
             this.packing.encoding = None;
         }
         let (metadata, message, trailers) = response.split();
