@@ -16,6 +16,7 @@ use crate::workspace::Workspace;
 struct Level {
     name: &'static str,
     package: &'static str,
+    features: &'static str,
     test: &'static str,
     /// Steps of a run if nothing else is said; CI makes as many.
     steps: u64,
@@ -25,10 +26,17 @@ const LEVELS: [Level; 2] = [
     Level {
         name: "engine",
         package: "clearway-http2",
+        features: "",
         test: "random_steps_keep_every_invariant",
         steps: 1_000_000,
     },
-    Level { name: "grpc", package: "clearway", test: "random_calls_keep_every_invariant", steps: 500_000 },
+    Level {
+        name: "grpc",
+        package: "clearway",
+        features: "gzip",
+        test: "random_calls_keep_every_invariant",
+        steps: 500_000,
+    },
 ];
 
 /// Runs what the command line asks for; true if every invariant held.
@@ -71,8 +79,19 @@ fn named(name: &str) -> Result<Level, String> {
 }
 
 fn simulate(workspace: &Workspace, level: Level, seed: u64, steps: u64) -> Result<bool, String> {
-    let args =
-        ["test", "--package", level.package, "--test", "sim", level.test, "--", "--exact", "--nocapture"];
+    let args = [
+        "test",
+        "--package",
+        level.package,
+        "--features",
+        level.features,
+        "--test",
+        "sim",
+        level.test,
+        "--",
+        "--exact",
+        "--nocapture",
+    ];
     let envs = [("CLEARWAY_SEED", seed.to_string()), ("CLEARWAY_STEPS", steps.to_string())];
     process::show(workspace.cargo().args(args).envs(envs).env("RUST_BACKTRACE", "0"))
 }

@@ -117,6 +117,7 @@ fn connected(world: &World) -> ClientEnd {
     let (config, watched) = (service::config(random), random.one_in(3));
     // A server that is killed takes its handlers with it.
     let killed = if random.one_in(10) { random.bits() % 6_000 } else { 86_400_000 };
+    let gzip = record.gzip;
     drop(record);
     let (client, client_side) = tokio::io::duplex(weather.capacity.min(16_384));
     let (server, server_side) = tokio::io::duplex(weather.capacity.min(16_384));
@@ -126,7 +127,7 @@ fn connected(world: &World) -> ClientEnd {
     tokio::spawn(relay(up, up_way, true).run(client_reads, server_writes));
     tokio::spawn(relay(down, down_way, false).run(server_reads, client_writes));
     let goes = world.at(goes.min(Instant::from_millis(86_400_000)));
-    let router = service::router(world, config, watched);
+    let router = service::router(world, config, watched, gzip);
     tokio::spawn(async move {
         let goes = tokio::time::sleep_until(goes);
         let serving = router.serve_connection_with_shutdown(Stream::from(server), goes);

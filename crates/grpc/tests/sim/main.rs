@@ -2,7 +2,8 @@
 //! connections in memory with a faulty link between their ends.
 //!
 //! Calls of all four kinds, with random messages, gaps, handlers, deadlines and callers that give up; connections that are
-//! refused, stall, break, close by half, and servers that go away; windows and stream limits of all sizes. What must hold:
+//! refused, stall, break, close by half, and servers that go away or are killed; windows and stream limits of all sizes; with feature
+//! `gzip` compression in one round of three. What must hold:
 //!
 //! * **each call ends once, with a status that the [`model`] predicts** from what the link delivered to its client;
 //! * **no message is lost, duplicated, reordered or another call's**; an upload that was cut never looks like its end, and a
@@ -38,6 +39,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clearway::client::Grpc;
+#[cfg(feature = "gzip")]
+use clearway::codec::CompressionEncoding;
 use clearway::transport::Endpoint;
 use clearway_http2::Config;
 use clearway_testkit::Random;
@@ -53,13 +56,14 @@ const SPREAD: usize = 15_000;
 /// One channel, its calls, and the rest afterwards.
 async fn round(world: &World) {
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let (config, jitter, first) = {
+    let (config, jitter, first, gzip) = {
         let record = &mut *world.record();
+        record.gzip = record.random.one_in(3);
         let config = Config {
             stream_window_octets: [2_000, 65_536, 65_536][record.random.below(3)],
             ..Config::default()
         };
-        (config, record.random.below(100) as f64 / 100.0, record.plans.len())
+        (config, record.random.below(100) as f64 / 100.0, record.plans.len(), record.gzip)
     };
     let connect_world = world.clone();
     let mut endpoint = Endpoint::from_static("http://sim");
@@ -71,6 +75,14 @@ async fn round(world: &World) {
         .fixed_jitter(jitter)
         .connector(move || link::connect(connect_world.clone()));
     let grpc = Grpc::new(endpoint.connect_lazy());
+    #[cfg(feature = "gzip")]
+    let grpc = if gzip {
+        grpc.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip)
+    } else {
+        grpc
+    };
+    #[cfg(not(feature = "gzip"))]
+    let _ = gzip;
     drop(endpoint);
     let mut calls = JoinSet::new();
     for number in 0..CALLS {

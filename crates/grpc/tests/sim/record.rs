@@ -83,6 +83,8 @@ pub(crate) struct CallRecord {
 /// Everything.
 pub(crate) struct Record {
     pub(crate) random: Random,
+    /// Messages are compressed, both ways.
+    pub(crate) gzip: bool,
     pub(crate) trail: Trail<Happened>,
     pub(crate) plans: Vec<Plan>,
     pub(crate) calls: Vec<CallRecord>,
@@ -104,6 +106,7 @@ pub(crate) struct World(Arc<Mutex<Record>>);
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Record {
+            gzip: false,
             random: Random::new(seed),
             trail: Trail::new(),
             plans: Vec::new(),

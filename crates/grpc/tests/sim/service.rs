@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clearway::codec::BytesCodec;
+#[cfg(feature = "gzip")]
+use clearway::codec::CompressionEncoding;
 use clearway::codegen::Stream;
 use clearway::server::GenericService;
 use clearway::transport::{Router, Server};
@@ -198,7 +200,7 @@ pub(crate) fn config(random: &mut Random) -> Config {
 }
 
 /// A server for one connection.
-pub(crate) fn router(world: &World, config: Config, watched: bool) -> Router {
+pub(crate) fn router(world: &World, config: Config, watched: bool, gzip: bool) -> Router {
     let [one, two, three, four] = [(); 4].map(|()| world.clone());
     let service = GenericService::new("sim.Calls")
         .unary("Unary", BytesCodec, move |request: Request<Bytes>| {
@@ -216,6 +218,13 @@ pub(crate) fn router(world: &World, config: Config, watched: bool) -> Router {
             many(Running::begin(&four, request.metadata()), Some(request.into_inner()))
         });
     let mut server = Server::builder().http2_config(config);
+    #[cfg(feature = "gzip")]
+    if gzip {
+        server =
+            server.accept_compressed(CompressionEncoding::Gzip).send_compressed(CompressionEncoding::Gzip);
+    }
+    #[cfg(not(feature = "gzip"))]
+    let _ = gzip;
     if watched {
         server = server.observe(|_| Box::new(Blind));
     }
