@@ -279,7 +279,7 @@ impl Program {
             15 if !call.got_end && call.reading == Reading::AtOnce => {
                 tx.expect_message(stream, self.random.below(50_000));
             }
-            16 => tx.message_complete(stream),
+            16 if !matches!(call.reading, Reading::Whole(_)) => tx.message_complete(stream),
             17 if may_send => {
                 let waits = tx.is_backlogged(stream);
                 if let Some(call) = self.calls.get_mut(&stream) {
