@@ -173,6 +173,10 @@ fn compare(world: &World, number: u32, failed: Option<Status>) {
     if told && !unprocessed {
         faults.push(format!("call {number} was not processed, and that is not reported: {failed:?}; {expected:?}; {plan:?}; {call:?}"));
     }
+    let most = if matches!(plan.kind, Kind::Unary | Kind::Download) { 2 } else { 1 };
+    if call.attempts.len() > most {
+        faults.push(format!("call {number} was sent too often: {plan:?}; {call:?}"));
+    }
     if call.handlers > 1 {
         faults.push(format!("call {number} has had {} handlers", call.handlers));
     }

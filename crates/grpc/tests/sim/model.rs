@@ -10,6 +10,7 @@ use std::time::Duration;
 use clearway::Code;
 use clearway_http2::{ErrorCode, Instant};
 
+use crate::plan::Kind;
 use crate::record::{Fact, Record};
 
 /// How a call may have ended.
@@ -63,15 +64,21 @@ pub(crate) fn expect(record: &Record, number: u32, at: Instant) -> Expected {
             expected.must_be_unprocessed = refused && !again;
             expected.may_be_processed = !refused || again;
             waits = refused;
+            // One message can be sent once more (gRFC A6), unless there is nowhere to send it.
+            let one = matches!(plan.kind, Kind::Unary | Kind::Download) && call.attempts.len() == 1;
+            let goaways = record.connections.iter().filter_map(|c| Some(c.goaway?.0));
+            let left_out = goaways.into_iter().any(|goaway| goaway > when && goaway <= at);
+            let sent_again = refused && one && !again && !left_out && failing(record, when, at).is_none();
             if let Fact::Status(code) = fact {
                 expected.said_so = may_say(record, number, code);
             }
-            expected.codes.push(match fact {
+            let code = match fact {
                 Fact::Status(code) => code,
                 Fact::BareEnd => Code::Unknown,
                 Fact::Reset(code) => of_reset(code),
                 Fact::LeftOut | Fact::Over => Code::Unavailable,
-            });
+            };
+            expected.codes.extend((!sent_again).then_some(code));
             when
         }
         Some(None) => {
