@@ -19,6 +19,9 @@ use crate::record::{Happened, World};
 use crate::service;
 use crate::wire::Listener;
 
+/// Half of what befalls a connection does so at multiples of so many milliseconds, as half of the calls begin then.
+pub(crate) const GRID: usize = 250;
+
 /// What befalls one way, and when.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
@@ -48,7 +51,11 @@ impl Fate {
 
 /// What befalls a connection: its two ways, and when its server goes away.
 fn fates(random: &mut Random, now: Instant) -> ([Fate; 2], Instant) {
-    let soon = now + Duration::from_millis(random.bits() % 6_000);
+    let mut soon = now + Duration::from_millis(random.bits() % 6_000);
+    if random.one_in(2) {
+        let grid = GRID as u64 * 1_000_000;
+        soon = Instant::from_nanos(soon.as_nanos() / grid * grid);
+    }
     let mut fates = [Fate::NOTHING; 2];
     let mut goes = Instant::FAR_FUTURE;
     fates[1].boasts = random.one_in(3);
@@ -127,7 +134,7 @@ fn connected(world: &World) -> ClientEnd {
     tokio::spawn(relay(up, up_way, true).run(client_reads, server_writes));
     tokio::spawn(relay(down, down_way, false).run(server_reads, client_writes));
     let goes = world.at(goes.min(Instant::from_millis(86_400_000)));
-    let router = service::router(world, config, watched, gzip);
+    let router = service::router(world, number, config, watched, gzip);
     tokio::spawn(async move {
         let goes = tokio::time::sleep_until(goes);
         let serving = router.serve_connection_with_shutdown(Stream::from(server), goes);

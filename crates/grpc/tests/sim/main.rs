@@ -92,7 +92,11 @@ async fn round(world: &World) {
             let plan = Plan::new(number, &mut record.random);
             record.plans.push(plan);
             record.calls.push(CallRecord::default());
-            Duration::from_millis(record.random.below(SPREAD) as u64)
+            // Many begin together, and at the moments when links and servers fail.
+            let at = record.random.below(SPREAD);
+            let together = record.random.one_in(2);
+            let at = if together { at / link::GRID * link::GRID + record.random.below(4) } else { at };
+            Duration::from_millis(at as u64)
         };
         let (grpc, world) = (grpc.clone(), world.clone());
         calls.spawn(async move {

@@ -93,6 +93,8 @@ pub(crate) struct Record {
     pub(crate) refusals: Vec<Instant>,
     /// Handlers that were begun and not dropped.
     pub(crate) running: usize,
+    /// Those of them that count against a limit, by connection.
+    pub(crate) handlers: BTreeMap<usize, usize>,
     /// How calls ended: a word, and how often.
     pub(crate) ends: BTreeMap<String, u64>,
     pub(crate) faults: Vec<String>,
@@ -114,6 +116,7 @@ impl World {
             connections: Vec::new(),
             refusals: Vec::new(),
             running: 0,
+            handlers: BTreeMap::new(),
             ends: BTreeMap::new(),
             faults: Vec::new(),
             began: tokio::time::Instant::now(),

@@ -34,9 +34,34 @@ impl<T> Stream for Messages<T> {
 struct Running {
     world: World,
     plan: Plan,
+    /// Where it counts against the limit of handlers.
+    connection: Option<usize>,
+}
+
+/// What the handlers of one connection have in common.
+#[derive(Clone)]
+struct Place {
+    world: World,
+    connection: usize,
+    /// How many may run at once.
+    limit: usize,
 }
 
 impl Running {
+    /// Of those whose whole work is done by the handler itself no more may run than streams are allowed.
+    fn begin_counted(place: &Place, metadata: &clearway::metadata::MetadataMap) -> Self {
+        let mut running = Self::begin(&place.world, metadata);
+        running.connection = Some(place.connection);
+        let record = &mut *place.world.record();
+        let count = record.handlers.entry(place.connection).or_default();
+        *count += 1;
+        if *count > place.limit {
+            let text = format!("{count} handlers run on a connection of {} streams", place.limit);
+            record.faults.push(text);
+        }
+        running
+    }
+
     fn begin(world: &World, metadata: &clearway::metadata::MetadataMap) -> Self {
         let call = metadata.get("x-call").and_then(|value| value.to_str().ok()?.parse().ok());
         let call: u32 = call.expect("every call says which it is");
@@ -45,7 +70,7 @@ impl Running {
         record.note(Happened::Handler { call, what: "begins" });
         record.calls[call as usize].handlers += 1;
         let plan = record.plans[call as usize];
-        Self { world: world.clone(), plan }
+        Self { world: world.clone(), plan, connection: None }
     }
 
     fn says(&self, code: Code) {
@@ -137,6 +162,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut record = self.world.record();
+        if let Some(count) = self.connection.and_then(|connection| record.handlers.get_mut(&connection)) {
+            *count -= 1;
+        }
         record.running -= 1;
         record.note(Happened::Handler { call: self.plan.number, what: "is gone" });
     }
@@ -200,11 +228,14 @@ pub(crate) fn config(random: &mut Random) -> Config {
 }
 
 /// A server for one connection.
-pub(crate) fn router(world: &World, config: Config, watched: bool, gzip: bool) -> Router {
-    let [one, two, three, four] = [(); 4].map(|()| world.clone());
+pub(crate) fn router(world: &World, connection: usize, config: Config, watched: bool, gzip: bool) -> Router {
+    let limit = config.max_concurrent_streams as usize;
+    let place = Place { world: world.clone(), connection, limit };
+    let (one, three) = (place.clone(), place);
+    let (two, four) = (world.clone(), world.clone());
     let service = GenericService::new("sim.Calls")
         .unary("Unary", BytesCodec, move |request: Request<Bytes>| {
-            unary(Running::begin(&one, request.metadata()), request.into_inner())
+            unary(Running::begin_counted(&one, request.metadata()), request.into_inner())
         })
         .server_streaming("Download", BytesCodec, move |request: Request<Bytes>| {
             let running = Running::begin(&two, request.metadata());
@@ -212,7 +243,7 @@ pub(crate) fn router(world: &World, config: Config, watched: bool, gzip: bool) -
             many(running, None)
         })
         .client_streaming("Upload", BytesCodec, move |request: Request<Streaming<Bytes>>| {
-            upload(Running::begin(&three, request.metadata()), request.into_inner())
+            upload(Running::begin_counted(&three, request.metadata()), request.into_inner())
         })
         .bidi_streaming("Chat", BytesCodec, move |request: Request<Streaming<Bytes>>| {
             many(Running::begin(&four, request.metadata()), Some(request.into_inner()))
