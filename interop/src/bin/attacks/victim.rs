@@ -169,10 +169,18 @@ impl Neighbour {
     }
 }
 
+/// What became of a neighbour's calls.
+pub(crate) struct Watched {
+    pub(crate) neighbour: Neighbour,
+    pub(crate) calls: u32,
+    /// The longest that one took.
+    pub(crate) worst: Duration,
+}
+
 /// A neighbour that calls all the time, on a thread of its own.
 pub(crate) struct Watch {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<(Neighbour, Duration), String>>,
+    thread: JoinHandle<Result<Watched, String>>,
 }
 
 impl Watch {
@@ -180,18 +188,19 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            let mut worst = Duration::ZERO;
+            let (mut calls, mut worst) = (0u32, Duration::ZERO);
             while !stopped.load(Ordering::Relaxed) {
                 worst = worst.max(neighbour.call()?);
+                calls = calls.saturating_add(1);
                 thread::sleep(Duration::from_millis(10));
             }
-            Ok((neighbour, worst))
+            Ok(Watched { neighbour, calls, worst })
         });
         Self { stop, thread }
     }
 
-    /// The neighbour, and the longest that a call of its took.
-    pub(crate) fn end(self) -> Result<(Neighbour, Duration), String> {
+    /// Stops calling.
+    pub(crate) fn end(self) -> Result<Watched, String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| "the neighbour's thread panicked".to_owned())?
     }
