@@ -300,7 +300,7 @@ impl Streams {
         }
         let live = (self.local_count.saturating_add(self.remote_count)) as usize;
         if live > self.ring.len() / 2 && self.ring.len() < RING_MAX {
-            self.grow_ring();
+            self.grow_ring(slot);
         }
         let Some(at) = self.position(id) else { return };
         let Some(place) = self.ring.get_mut(at) else { return };
@@ -315,7 +315,8 @@ impl Streams {
         }
     }
 
-    fn grow_ring(&mut self) {
+    /// Makes the ring larger and enters every stream but the `newest`, which is about to be entered.
+    fn grow_ring(&mut self, newest: u32) {
         let octets = self.ring.len().saturating_mul(2).min(RING_MAX);
         self.ring.clear();
         self.ring.resize(octets, VACANT);
@@ -323,6 +324,9 @@ impl Streams {
         let mask = octets.saturating_sub(1);
         for (slot, entry) in self.slots.iter().enumerate() {
             let (Some(stream), Ok(slot)) = (entry.stream.as_ref(), u32::try_from(slot)) else { continue };
+            if slot == newest {
+                continue;
+            }
             let Some(place) = self.ring.get_mut((stream.id >> 1) as usize & mask) else { continue };
             if *place == VACANT {
                 *place = slot;
@@ -377,6 +381,27 @@ mod tests {
         let reused = streams.insert(stream(7));
         assert_eq!(reused.slot(), key.slot());
         assert!(streams.get(key).is_none(), "a stale key does not reach the new stream");
+    }
+
+    /// The ring grows when it takes in a stream whose place in the larger one is an older stream's.
+    #[test]
+    fn a_stream_that_makes_the_ring_grow_into_an_older_ones_place_is_forgotten_when_it_ends() {
+        let mut streams = Streams::new(false);
+        let pinned = streams.insert(stream(1));
+        let keys: Vec<_> = (51..=65).step_by(2).map(|id| (id, streams.insert(stream(id)))).collect();
+        assert_eq!(streams.ring.len(), 2 * RING_MIN, "65 made it grow, and has the place of 1 there");
+        for (id, key) in &keys {
+            assert_eq!(streams.lookup(*id), Lookup::Live(*key));
+        }
+        for (_, key) in keys {
+            streams.remove(key).unwrap();
+        }
+        let next = streams.insert(stream(67));
+        assert_eq!(streams.lookup(65), Lookup::Closed(ClosedBy::Forgotten), "67 has its slot, not its id");
+        assert_eq!((streams.lookup(67), streams.lookup(1)), (Lookup::Live(next), Lookup::Live(pinned)));
+        streams.remove(next).unwrap();
+        streams.remove(pinned).unwrap();
+        assert!(streams.stragglers.is_empty());
     }
 
     #[test]
