@@ -50,12 +50,14 @@ pub struct Limits {
     pub glitches: u32,
     /// The same, refilled per second. Default: 330.
     pub glitches_per_second: u32,
-    /// How long the octets that wait on a stream may stay where they are for want of credit; any progress starts it again. Then
-    /// the stream is reset (CVE-2016-1546). Default: 5 minutes: a reader may pause, and its server should not have to wait for
-    /// ever. [`Duration::MAX`] is for ever.
+    /// How long the octets that wait on a stream may stay where they are for want of credit, its own or the connection's
+    /// (RFC 9113 §6.9); any progress starts it again. Then the stream is reset with ENHANCE_YOUR_CALM. Default:
+    /// [`Duration::MAX`], which is for ever: a reader may pause for as long as its user does, and what waits for it is bounded
+    /// by [`Config::send_backlog_octets`](crate::Config::send_backlog_octets). To be set where handlers hold what others need.
     pub send_stall: Duration,
-    /// The same, while the peer announces SETTINGS_INITIAL_WINDOW_SIZE = 0, so that nothing is sent unasked. Default: 30 s: whoever
-    /// asks and then takes nothing at all does not read slowly.
+    /// The same for a stream that got no credit whatever (CVE-2016-1546): its peer announces SETTINGS_INITIAL_WINDOW_SIZE = 0 and
+    /// gave it none by WINDOW_UPDATE either. If [`Limits::send_stall`] is shorter, that counts. Default: 30 s: whoever asks and
+    /// then takes nothing at all does not read slowly.
     pub zero_window_stall: Duration,
     /// How long a message in assembly may stand still while others wait for the receive budget it holds; then its stream
     /// is reset. Default: 10 s.
@@ -79,7 +81,7 @@ impl Default for Limits {
             window_updates_per_second: 330,
             glitches: 10_000,
             glitches_per_second: 330,
-            send_stall: Duration::from_secs(300),
+            send_stall: Duration::MAX,
             zero_window_stall: Duration::from_secs(30),
             assembly_stall: Duration::from_secs(10),
         }

@@ -201,6 +201,7 @@ impl Rx {
             Lookup::Closed(_) => Ok(()),
             Lookup::Live(key) => {
                 let Some(stream) = tx.streams.live_mut(key) else { return Ok(()) };
+                stream.credited = true;
                 if stream.send_window.grow(frame.increment).is_err() {
                     return tx.stream_error(key, Violation::StreamWindowOverflow, handler);
                 }
@@ -256,9 +257,9 @@ impl Tx {
     fn shift_windows(&mut self, initial: u32) -> Result<(), Violation> {
         let by = i64::from(initial.min(MAX_WINDOW)).saturating_sub(i64::from(self.peer.initial_window));
         self.peer.initial_window = initial;
-        if self.stall_check.is_some() {
+        if initial == 0 && self.waiting > 0 {
             // Patience may be shorter from here on.
-            self.stall_check = self.stall_check.min(Some(self.now + self.stall_patience()));
+            self.look_for_stalls_after(self.config.limits.zero_window_stall);
         }
         let mut waiting = Vec::new();
         for (key, stream) in self.streams.iter_mut() {

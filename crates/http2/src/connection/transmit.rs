@@ -42,7 +42,7 @@ impl Tx {
         }
         if available == 0 && !backlog.next_needs_no_credit() {
             stream.blocked(BlockedOn::StreamWindow, now);
-            self.watch_for_stalls();
+            self.watch_for_stalls(Some(key));
             return;
         }
         backlog.scheduled = true;
@@ -91,7 +91,7 @@ impl Tx {
             if self.window_empty_since.is_none() || self.send_window.available() != credit {
                 self.window_empty_since = Some(self.now);
             }
-            self.watch_for_stalls();
+            self.watch_for_stalls(None);
         } else {
             self.window_empty_since = None;
         }
@@ -116,7 +116,7 @@ impl Tx {
             backlog.scheduled = false;
             backlog.settle();
             stream.blocked(BlockedOn::StreamWindow, now);
-            self.watch_for_stalls();
+            self.watch_for_stalls(Some(key));
             return Turn::Done;
         }
         if connection == 0 {

@@ -128,6 +128,8 @@ pub(crate) struct Stream {
     pub(crate) empties: u8,
     /// The request was HEAD: the response has no content whatever its content-length says.
     pub(crate) head_request: bool,
+    /// The peer gave it credit by a WINDOW_UPDATE.
+    pub(crate) credited: bool,
     /// Which `recv` call opened it, to tell work from none (rapid reset).
     pub(crate) opened_in: u64,
     pub(crate) blocked_on: BlockedOn,
@@ -149,6 +151,7 @@ impl Stream {
             content_length: ContentLength::Unbound,
             empties: 0,
             head_request: false,
+            credited: false,
             opened_in: 0,
             blocked_on: BlockedOn::Application,
             blocked_since: now,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clearway_http2::frame::SettingId;
+use clearway_http2::limits::Limits;
 use clearway_http2::{By, Config, ErrorCode, Reset, Violation};
 use clearway_testkit::{Event, Peer, headers, rst_stream, settings, window_update};
 
@@ -11,7 +12,17 @@ const STALLED: Reset =
 
 /// A client with windows of this size; `streams` requests of it are answered with 100,000 octets each.
 fn asked(window: u32, streams: u32) -> Peer {
-    let mut peer = Peer::of_server_with(Config::default(), &[(SettingId::INITIAL_WINDOW_SIZE, window)]);
+    asked_of(Config::default(), window, streams)
+}
+
+/// What a server is told that does not wait for ever.
+fn impatient() -> Config {
+    let limits = Limits { send_stall: Duration::from_secs(300), ..Limits::default() };
+    Config { limits, ..Config::default() }
+}
+
+fn asked_of(config: Config, window: u32, streams: u32) -> Peer {
+    let mut peer = Peer::of_server_with(config, &[(SettingId::INITIAL_WINDOW_SIZE, window)]);
     for n in 0..streams {
         let id = 2 * n + 1;
         peer.send(headers(id).request().end_stream());
@@ -39,10 +50,41 @@ fn streams_without_a_window_are_reset_after_30_seconds() {
     peer.expect_alive();
 }
 
-/// A reader that took something may pause for minutes; then its server is let go, too.
+/// Its user went away for a day with half of a page read. What waits is little, and nobody is woken for it.
 #[test]
-fn a_reader_may_pause_for_5_minutes() {
-    let mut peer = asked(10, 1);
+fn a_reader_may_pause_for_as_long_as_it_likes() {
+    for window in [10, 1 << 20] {
+        let mut peer = asked(window, 3);
+        peer.advance(Duration::from_secs(86_400));
+        peer.expect_silence();
+        assert_eq!(peer.engine.next_timer(), None);
+        for id in [1, 3, 5] {
+            peer.send(window_update(id, 100_000));
+        }
+        peer.send(window_update(0, 1 << 20));
+        let rest: usize = [1, 3, 5].into_iter().map(|id| peer.take_data(id)).sum();
+        assert_eq!(rest, 300_000 - if window == 10 { 30 } else { 65_535 });
+    }
+}
+
+/// Credit for one read at a time is no attack either, when the reader pauses after the first.
+#[test]
+fn a_reader_without_initial_windows_may_pause_once_it_took_something() {
+    let mut peer = asked(0, 2);
+    peer.send(window_update(1, 10));
+    assert_eq!(peer.take_data(1), 10);
+    peer.advance(Duration::from_secs(30));
+    peer.expect(rst_stream(3, ErrorCode::ENHANCE_YOUR_CALM));
+    peer.advance(Duration::from_secs(86_400));
+    peer.expect_silence();
+    peer.send(window_update(1, 10));
+    assert_eq!(peer.take_data(1), 10);
+}
+
+/// A server that is told to waits for minutes, and no longer.
+#[test]
+fn a_reader_of_an_impatient_server_may_pause_for_5_minutes() {
+    let mut peer = asked_of(impatient(), 10, 1);
     for _ in 0..5 {
         peer.advance(Duration::from_secs(299));
         peer.expect_silence();
@@ -57,7 +99,7 @@ fn a_reader_may_pause_for_5_minutes() {
 /// The connection's credit is waited for in the same way; whoever gives it in crumbs is served.
 #[test]
 fn streams_without_credit_of_the_connection_are_reset_after_5_minutes() {
-    let mut peer = asked(1 << 20, 3);
+    let mut peer = asked_of(impatient(), 1 << 20, 3);
     for _ in 0..5 {
         peer.advance(Duration::from_secs(299));
         peer.send(window_update(0, 5));
@@ -70,15 +112,22 @@ fn streams_without_credit_of_the_connection_are_reset_after_5_minutes() {
     peer.expect_alive();
 }
 
-/// A client that takes its windows back at once is as patient as one that never gave any.
+/// A client that takes its windows back gives none to the streams that come then; those before have taken something.
 #[test]
-fn taking_the_window_back_counts() {
-    let mut peer = asked(10, 1);
-    peer.advance(Duration::from_secs(60));
-    peer.send(settings(&[(SettingId::INITIAL_WINDOW_SIZE, 0)]));
-    peer.drain();
-    peer.advance(Duration::from_secs(30));
-    peer.expect(rst_stream(1, ErrorCode::ENHANCE_YOUR_CALM));
+fn taking_the_window_back_counts_for_what_comes_then() {
+    for config in [Config::default(), impatient()] {
+        let mut peer = asked_of(config, 10, 1);
+        peer.advance(Duration::from_secs(60));
+        peer.send(settings(&[(SettingId::INITIAL_WINDOW_SIZE, 0)]));
+        peer.send(headers(3).request().end_stream());
+        peer.respond(3, false);
+        peer.write(3, &[0; 100_000], true);
+        peer.drain();
+        peer.advance(Duration::from_secs(30));
+        peer.expect(rst_stream(3, ErrorCode::ENHANCE_YOUR_CALM));
+        peer.advance(Duration::from_secs(200));
+        peer.expect_silence();
+    }
 }
 
 /// A stream on which nobody has anything to say may be idle for as long as it likes, whatever its window.
