@@ -8,9 +8,14 @@
 //! Invariant: a worker keeps at most [`KEPT_OCTETS`], whatever its connections do; what they use at the moment is bounded
 //! elsewhere ([`crate::gate`]).
 
+use core::task::Poll;
 use std::cell::RefCell;
 
 use bytes::Bytes;
+
+use crate::codec::Encoder;
+use crate::codec::compression::Packing;
+use crate::{Status, framing};
 
 /// Messages that are ready together go to the connection in one buffer, up to so many octets.
 pub(crate) const BATCH: usize = 16 * 1024;
@@ -84,6 +89,32 @@ pub(crate) fn reserve(buffer: &mut Vec<u8>, octets: usize) {
 /// What was encoded, to be sent; its buffer is kept by the worker that drops the last of it.
 pub(crate) fn seal(buffer: Vec<u8>) -> Bytes {
     if buffer.capacity() < KEEP_FROM { Bytes::from(buffer) } else { Bytes::from_owner(Lent(buffer)) }
+}
+
+/// Encodes the messages that `next` has ready, up to `most` octets, and one in any case. The end is there when there are no
+/// more, or one could not be had or encoded. Pending only if nothing was ready.
+pub(crate) fn fill<E: Encoder<Error = Status>>(
+    mut next: impl FnMut() -> Poll<Option<Result<E::Item, Status>>>,
+    encoder: &mut E,
+    packing: Packing,
+    most: usize,
+    batch: &mut Vec<u8>,
+) -> Poll<Option<Result<(), Status>>> {
+    while batch.is_empty() || batch.len() < most {
+        match next() {
+            Poll::Ready(Some(Ok(message))) => {
+                reserve(batch, framing::expected(encoder, &message));
+                if let Err(status) = framing::encode(encoder, message, packing, batch) {
+                    return Poll::Ready(Some(Err(status)));
+                }
+            }
+            Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
+            Poll::Ready(None) => return Poll::Ready(Some(Ok(()))),
+            Poll::Pending if batch.is_empty() => return Poll::Pending,
+            Poll::Pending => break,
+        }
+    }
+    Poll::Ready(None)
 }
 
 /// A large buffer on its way out.

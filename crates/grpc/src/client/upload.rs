@@ -15,7 +15,6 @@ use futures_core::Stream;
 use super::connection::{ClientOp, Ops};
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
-use crate::framing;
 use crate::gate::SendGate;
 use crate::{Code, Status, send_buffer};
 
@@ -125,21 +124,11 @@ where
     if ready!(upload.gate.poll_open(cx)).is_err() {
         return Poll::Ready(Turn::Over);
     }
-    let mut octets = Vec::new();
-    while octets.len() < send_buffer::BATCH {
-        match messages.as_mut().poll_next(cx) {
-            Poll::Ready(Some(message)) => {
-                send_buffer::reserve(&mut octets, framing::expected(encoder, &message));
-                if let Err(status) = framing::encode(encoder, message, packing, &mut octets) {
-                    return Poll::Ready(Turn::Failed(status));
-                }
-            }
-            Poll::Ready(None) => return Poll::Ready(Turn::Send(octets, true)),
-            Poll::Pending if octets.is_empty() => {
-                return upload.gate.poll_closed(cx).map(|()| Turn::Over);
-            }
-            Poll::Pending => break,
-        }
+    let (mut octets, most) = (Vec::new(), upload.gate.batch(send_buffer::BATCH));
+    let next = || messages.as_mut().poll_next(cx).map(|message| message.map(Ok));
+    match send_buffer::fill(next, encoder, packing, most, &mut octets) {
+        Poll::Ready(Some(Err(status))) => Poll::Ready(Turn::Failed(status)),
+        Poll::Ready(end) => Poll::Ready(Turn::Send(octets, end.is_some())),
+        Poll::Pending => upload.gate.poll_closed(cx).map(|()| Turn::Over),
     }
-    Poll::Ready(Turn::Send(octets, false))
 }

@@ -113,7 +113,8 @@ impl Calls {
             self.crowd.get_or_insert_default().parked.push_back(call.stream);
         }
         if self.slots.capacity() == 0 {
-            self.slots = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
+            let kept = POOL.try_with(|pool| pool.try_borrow_mut().ok()?.pop());
+            self.slots = kept.ok().flatten().unwrap_or_default();
         }
         if slot >= self.slots.len() {
             self.slots.resize_with(slot.saturating_add(1), || None);
@@ -131,8 +132,12 @@ impl Calls {
         }
         let mut slots = core::mem::take(&mut self.slots);
         slots.clear();
-        POOL.with_borrow_mut(|pool| {
-            if pool.len() < POOLED && slots.capacity() <= POOLED_SLOTS {
+        // A connection may be dropped while its thread ends, which keeps nothing.
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.len() < POOLED
+                && slots.capacity() <= POOLED_SLOTS
+            {
                 pool.push(slots);
             }
         });
@@ -204,5 +209,37 @@ impl Calls {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Call> {
         self.taken = 0;
         self.slots.drain(..).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A thread that is over has no pool any more when the last of its connections are dropped.
+    #[test]
+    fn calls_outlive_the_pool_of_their_thread() {
+        struct Last(RefCell<Calls>, Arc<AtomicBool>);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                assert!(POOL.try_with(|_| ()).is_err(), "what was used first is dropped last");
+                self.0.get_mut().rest();
+                self.1.store(true, Ordering::SeqCst);
+            }
+        }
+        thread_local! {
+            static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            let room = || Calls { slots: Vec::with_capacity(4), ..Calls::default() };
+            LAST.set(Some(Last(RefCell::new(room()), told)));
+            room().rest();
+            assert_eq!(POOL.with_borrow(Vec::len), 1);
+        });
+        thread.join().unwrap();
+        assert!(over.load(Ordering::SeqCst));
     }
 }

@@ -94,7 +94,8 @@ where
             let mut batch = Vec::new();
             let packing = Packing { limit: *this.limit, encoding: this.sink.encoding };
             let most = this.sink.gate.batch(send_buffer::BATCH);
-            let end = ready!(fill(cx, this.stream.as_mut(), this.encoder, (packing, most), &mut batch));
+            let next = || this.stream.as_mut().poll_next(cx);
+            let end = ready!(send_buffer::fill(next, this.encoder, packing, most, &mut batch));
             *this.admitted = false;
             this.sink.messages(batch);
             match end {
@@ -107,35 +108,6 @@ where
             }
         }
     }
-}
-
-/// Encodes what is ready, up to `most` octets, and one message in any case. The end is there when the stream is over.
-fn fill<E, S>(
-    cx: &mut Context<'_>,
-    mut stream: Pin<&mut S>,
-    encoder: &mut E,
-    (packing, most): (Packing, usize),
-    batch: &mut Vec<u8>,
-) -> Poll<Option<Result<(), Status>>>
-where
-    E: Encoder<Error = Status>,
-    S: Stream<Item = Result<E::Item, Status>>,
-{
-    while batch.is_empty() || batch.len() < most {
-        match stream.as_mut().poll_next(cx) {
-            Poll::Ready(Some(Ok(item))) => {
-                send_buffer::reserve(batch, framing::expected(encoder, &item));
-                if let Err(status) = framing::encode(encoder, item, packing, batch) {
-                    return Poll::Ready(Some(Err(status)));
-                }
-            }
-            Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
-            Poll::Ready(None) => return Poll::Ready(Some(Ok(()))),
-            Poll::Pending if batch.is_empty() => return Poll::Pending,
-            Poll::Pending => break,
-        }
-    }
-    Poll::Ready(None)
 }
 
 /// A function as a method. `Shape` is what it takes ([`Take`]), what it gives ([`Give`]), and the type of that.
