@@ -66,20 +66,30 @@ where
         let future = (self.handler)(head.map(|()| message));
         Ok(Box::pin(UnaryTask {
             future,
-            outcome: None,
-            message: None,
+            answer: Answer::Awaited,
             encoder: codec.encoder(),
             packing: Packing { limit: self.encode_limit, encoding },
         }))
     }
 }
 
+/// How far a handler's answer has come.
+enum Answer<T> {
+    /// Its future is not ready.
+    Awaited,
+    /// It is here.
+    Here(Result<Response<T>, Status>),
+    /// Its head was taken, and its message is left.
+    Message(T),
+    /// All of it was taken.
+    Taken,
+}
+
 pin_project_lite::pin_project! {
     struct UnaryTask<Fut, E: Encoder> {
         #[pin]
         future: Fut,
-        outcome: Option<Result<Response<E::Item>, Status>>,
-        message: Option<E::Item>,
+        answer: Answer<E::Item>,
         encoder: E,
         packing: Packing,
     }
@@ -93,27 +103,29 @@ where
 {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        this.future.poll(cx).map(|outcome| *this.outcome = Some(outcome))
+        this.future.poll(cx).map(|answer| *this.answer = Answer::Here(answer))
     }
 
     fn head(self: Pin<&mut Self>) -> Result<Around, Status> {
         let this = self.project();
-        let response =
-            this.outcome.take().unwrap_or_else(|| Err(Status::internal("the handler is not done")))?;
+        let Answer::Here(response) = core::mem::replace(this.answer, Answer::Taken) else {
+            return Err(Status::internal("the handler is not done"));
+        };
+        let response = response?;
         if this.packing.encoding.is_some() && !response.may_be_compressed() {
             this.packing.encoding = None;
         }
         let (metadata, message, trailers) = response.split();
         let expected = framing::expected(this.encoder, &message);
-        *this.message = Some(message);
+        *this.answer = Answer::Message(message);
         Ok(Around { metadata, encoding: this.packing.encoding, trailers, expected })
     }
 
     fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<(), Status> {
         let this = self.project();
-        match this.message.take() {
-            Some(message) => framing::encode(this.encoder, message, *this.packing, out),
-            None => Err(Status::internal("the handler is not done")),
+        match core::mem::replace(this.answer, Answer::Taken) {
+            Answer::Message(message) => framing::encode(this.encoder, message, *this.packing, out),
+            _ => Err(Status::internal("the handler is not done")),
         }
     }
 }
