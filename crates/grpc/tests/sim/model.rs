@@ -64,10 +64,11 @@ pub(crate) fn expect(record: &Record, number: u32, at: Instant) -> Expected {
             expected.must_be_unprocessed = refused && !again;
             expected.may_be_processed = !refused || again;
             waits = refused;
-            // One message can be sent once more (gRFC A6), unless there is nowhere to send it.
+            // One message can be sent once more (gRFC A6), unless there is nowhere to send it. One of the two times it may
+            // have been left out by a GOAWAY before its head was written, and nobody saw it.
             let one = matches!(plan.kind, Kind::Unary | Kind::Download) && call.attempts.len() == 1;
             let goaways = record.connections.iter().filter_map(|c| Some(c.goaway?.0));
-            let left_out = goaways.into_iter().any(|goaway| goaway > when && goaway <= at);
+            let left_out = goaways.into_iter().any(|goaway| goaway >= call.began && goaway <= at);
             let sent_again = refused && one && !again && !left_out && failing(record, when, at).is_none();
             if let Fact::Status(code) = fact {
                 expected.said_so = may_say(record, number, code);
