@@ -1,5 +1,5 @@
 module clearway/hpack-judge
 
-go 1.25
+go 1.26.0
 
 require golang.org/x/net v0.62.0
