@@ -358,3 +358,67 @@ fn an_empty_field_between_parts_is_sent() {
     assert_eq!(encoded(Some(empty)), without[2] + 3);
     assert_eq!(encoded(None), without[2]);
 }
+
+/// Sections of every kind, in any order, between rests and changes of the peer's limit: a decoder that follows reads the
+/// fields that were given, and secrets as secrets.
+#[test]
+fn a_decoder_follows_whatever_is_remembered_and_forgotten() {
+    static FIXED: [HeaderField<'static>; 2] = [
+        HeaderField { name: b":status", value: b"200", indexing: Indexing::Insert },
+        HeaderField { name: b"x-kind", value: b"fixed", indexing: Indexing::Insert },
+    ];
+    let first = [field(":method", "POST", Indexing::Insert), field(":path", "/a.B/C", Indexing::Insert)];
+    let second = [field("te", "trailers", Indexing::Insert), field("x-agent", "somebody", Indexing::Insert)];
+    let between = [
+        None,
+        Some(field("grpc-timeout", "1S", Indexing::Without)),
+        Some(field("grpc-timeout", "1S", Indexing::Insert)),
+        Some(field("authorization", "1S", Indexing::Insert)),
+        Some(field("x-token", "1S", Indexing::Never)),
+    ];
+    let (mut encoder, mut decoder) = (Encoder::new(4096), Decoder::new(4096));
+    let mut state = 7_u32;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) as usize % below
+    };
+    let mut section = FieldSection::default();
+    for step in 0..50_000 {
+        let mut out = Vec::new();
+        let given: Vec<HeaderField<'_>> = match random(200) {
+            0..=1 => {
+                encoder.rest();
+                continue;
+            }
+            2..=3 => {
+                let limit = [0, 60, 130, 4096][random(4)];
+                encoder.set_peer_limit(limit);
+                decoder.set_max_table_octets(limit);
+                continue;
+            }
+            4..=60 => {
+                encoder.encode_fixed(&FIXED, &mut out);
+                FIXED.to_vec()
+            }
+            61..=100 => {
+                let given: Vec<_> = second.into_iter().chain(between[random(between.len())]).collect();
+                encoder.encode_section(given.iter().copied(), &mut out);
+                given
+            }
+            _ => {
+                let between = between[if random(10) > 0 { 1 } else { random(between.len()) }];
+                let (one, two) = (Part { number: 1, fields: &first }, Part { number: 0, fields: &second });
+                encoder.encode_parts(one, between, two, &mut out);
+                first.into_iter().chain(between).chain(second).collect()
+            }
+        };
+        decoder.decode(&out, &LIMITS, &mut section).unwrap_or_else(|error| panic!("step {step}: {error:?}"));
+        let got: Vec<_> = section.iter().map(|field| (field.name, field.value, field.sensitive)).collect();
+        let secret =
+            |field: &HeaderField<'_>| field.indexing == Indexing::Never || field.name == b"authorization";
+        let want: Vec<_> = given.iter().map(|field| (field.name, field.value, secret(field))).collect();
+        assert_eq!(got, want, "step {step}");
+        assert!(decoder.table().all(|(name, _)| name != b"authorization" && name != b"x-token"));
+        assert_eq!(encoder.table_octets(), decoder.table_octets(), "step {step}");
+    }
+}
