@@ -15,7 +15,8 @@ use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
 
 use super::channel::{ConnectionId, Event, Shared};
 use super::head::Heads;
-use super::start::{Outgoing, StartCall, unsent};
+use super::outgoing::Outgoing;
+use super::start::{StartCall, unsent};
 use super::waiting::Waiting;
 use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
 use crate::deadline::{Deadlines, Ticket, TimeoutValue};
@@ -149,7 +150,7 @@ impl ClientConnection {
     }
 
     fn tell_end(&mut self, call: &StartCall, end: End) {
-        if let Outgoing::Stream(upload) = &call.outgoing {
+        if let Some(upload) = call.outgoing.upload() {
             self.wakers.extend(upload.gate().close());
         }
         self.wakers.extend(call.inbound.end(end));
@@ -242,14 +243,10 @@ impl ClientConnection {
             return;
         }
         match &call.outgoing {
-            // It can only fail on a stream that is gone, and this one was opened a line above.
-            Outgoing::Message(payload) if payload.len() <= COPIED => {
-                let _ = tx.send_data_with(stream, payload.len(), true, |out| {
-                    out.extend_from_slice(payload);
-                    Ok::<(), core::convert::Infallible>(())
-                });
-            }
-            Outgoing::Message(payload) => {
+            Outgoing::Small(message) => send_copy(tx, stream, message.as_slice()),
+            Outgoing::Large(message) if message.len() <= COPIED => send_copy(tx, stream, message),
+            Outgoing::Large(payload) => {
+                // It can only fail on a stream that is gone, and this one was opened above.
                 let _ = tx.send_data(stream, payload.clone(), true);
             }
             Outgoing::Stream(upload) => {
@@ -276,7 +273,7 @@ impl ClientConnection {
 
     fn send(&mut self, tx: &mut Tx, stream: StreamKey, payload: Bytes, end: bool) {
         let Some(call) = self.call(stream) else { return };
-        let Outgoing::Stream(upload) = &call.start.outgoing else { return };
+        let Some(upload) = call.start.outgoing.upload() else { return };
         let (upload, octets) = (Arc::clone(upload), payload.len());
         // A stream that is gone takes its call with it; then there is nobody to tell here.
         let _ = tx.send_data(stream, payload, end);
@@ -297,7 +294,7 @@ impl ClientConnection {
     fn abandon(&mut self, tx: &mut Tx, stream: StreamKey) {
         if let Some(call) = self.take(stream) {
             tx.reset(stream, ErrorCode::CANCEL);
-            if let Outgoing::Stream(upload) = &call.start.outgoing {
+            if let Some(upload) = call.start.outgoing.upload() {
                 self.wakers.extend(upload.gate().close());
             }
         }
@@ -339,6 +336,15 @@ impl ClientConnection {
     fn wake_all(&mut self) {
         self.wakers.drain(..).for_each(core::task::Waker::wake);
     }
+}
+
+/// Sends the one message of a request on a stream that was just opened.
+fn send_copy(tx: &mut Tx, stream: StreamKey, message: &[u8]) {
+    // It can only fail on a stream that is gone.
+    let _ = tx.send_data_with(stream, message.len(), true, |out| {
+        out.extend_from_slice(message);
+        Ok::<(), core::convert::Infallible>(())
+    });
 }
 
 impl Application for ClientConnection {
@@ -418,8 +424,6 @@ impl Call {
 
     /// The request can be sent once more: it is one message, nothing of an answer came, and it was refused once at most.
     pub(super) fn may_go_again(&self) -> bool {
-        !self.start.refused
-            && self.stage == Stage::AwaitingHeaders
-            && matches!(self.start.outgoing, Outgoing::Message(_))
+        !self.start.refused && self.stage == Stage::AwaitingHeaders && self.start.outgoing.upload().is_none()
     }
 }

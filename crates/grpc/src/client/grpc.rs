@@ -5,13 +5,13 @@ use core::future::poll_fn;
 use core::time::Duration;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_core::Stream;
 use tokio::time::Instant;
 
 use super::channel::Channel;
+use super::outgoing::Outgoing;
 use super::path::MethodPath;
-use super::start::{Caller, Outgoing, StartCall, deadline_passed};
+use super::start::{Caller, StartCall, deadline_passed};
 use super::upload::{Upload, pump};
 use crate::cause::CallPhase;
 use crate::codec::compression::{Accepted, Packing, Unpacking};
@@ -21,7 +21,7 @@ use crate::inbound::{Inbound, WakeAt, Whole};
 use crate::metadata::MetadataMap;
 use crate::request::{Context, Deadline};
 use crate::streaming::nothing_decoded;
-use crate::{Request, Response, Status, Streaming, framing};
+use crate::{Request, Response, Status, Streaming};
 
 /// The largest message a client accepts unless told otherwise: 4 MiB, as everywhere in gRPC.
 pub const DEFAULT_MAX_DECODING_MESSAGE_SIZE: usize = 4 * 1024 * 1024;
@@ -192,10 +192,8 @@ impl<T: GrpcService> Grpc<T> {
         let started = Instant::now();
         let (metadata, context, message) = request.split();
         let mut encoder = codec.encoder();
-        let mut payload = Vec::with_capacity(framing::expected(&encoder, &message));
         let packing = self.packing(&context);
-        framing::encode(&mut encoder, message, packing, &mut payload)?;
-        let outgoing = Outgoing::Message(Bytes::from(payload));
+        let outgoing = Outgoing::message(&mut encoder, message, packing)?;
         let encoding = packing.encoding;
         self.start(Start { path, metadata, context, encoding, outgoing, wake_at, started })
     }
@@ -238,11 +236,7 @@ impl<T: GrpcService> Grpc<T> {
             return Err(deadline_passed(now.saturating_duration_since(started), CallPhase::Connecting));
         }
         let inbound = Arc::new(Inbound::unopened(wake_at));
-        let upload = match &outgoing {
-            Outgoing::Message(_) => None,
-            Outgoing::Stream(upload) => Some(Arc::clone(upload)),
-        };
-        let caller = Caller::new(Arc::clone(&inbound), upload);
+        let caller = Caller::new(Arc::clone(&inbound), outgoing.upload().cloned());
         let call = StartCall {
             path,
             metadata,

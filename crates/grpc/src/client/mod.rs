@@ -34,6 +34,7 @@ mod connection;
 mod endpoint;
 mod grpc;
 mod head;
+mod outgoing;
 mod path;
 mod response;
 mod start;

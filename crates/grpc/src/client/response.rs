@@ -2,14 +2,12 @@
 //!
 //! Sources: gRPC over HTTP/2 ("Responses", "Errors"), the HTTP-to-status mapping page, RFC 9113 §8.1.
 
-use bytes::Bytes;
 use clearway_http2::hpack::{FieldSection, Name};
 use clearway_http2::stream::State;
 use clearway_http2::{By, Chunk, ErrorCode, GoAway, Handler, Reset, ResponseHead, SlotFate, StreamKey, Tx};
 
 use super::channel::Event;
 use super::connection::{Call, ClientConnection, Stage};
-use super::start::Outgoing;
 use crate::cause::{Processed, TransportCause, TransportEvent};
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::IDENTITY;
@@ -37,10 +35,7 @@ impl Handler for ClientConnection {
         }
         let Some(call) = self.call(stream) else { return };
         call.stage = Stage::Streaming { http_status: head.status };
-        if let Outgoing::Message(payload) = &mut call.start.outgoing {
-            // The peer has begun to answer: the call will not be sent again.
-            *payload = Bytes::new();
-        }
+        call.start.outgoing.forget();
         let encoding = match unexpected_type(head.content_type) {
             Some(why) => Err(without_status(head.status, Some(why))),
             None => call.encoding(head.grpc_encoding),
@@ -97,7 +92,7 @@ impl Handler for ClientConnection {
         } else {
             self.reset_status(tx, stream, reset, refused)
         };
-        if let Outgoing::Stream(upload) = &call.start.outgoing {
+        if let Some(upload) = call.start.outgoing.upload() {
             self.wakers.extend(upload.gate().close());
         }
         self.wakers.extend(call.start.inbound.end(Err(status)));
@@ -106,7 +101,7 @@ impl Handler for ClientConnection {
 
     fn on_writable(&mut self, tx: &mut Tx, stream: StreamKey) {
         let Some(call) = self.call(stream) else { return };
-        if let Outgoing::Stream(upload) = &call.start.outgoing {
+        if let Some(upload) = call.start.outgoing.upload() {
             let waker = upload.gate().writable(tx.writer_mark());
             self.wakers.extend(waker);
         }

@@ -3,9 +3,9 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::outgoing::Outgoing;
 use super::path::MethodPath;
 use super::upload::Upload;
 use crate::cause::{CallPhase, Processed, TransportCause, TransportEvent};
@@ -14,14 +14,6 @@ use crate::codec::compression::Accepted;
 use crate::inbound::{Inbound, Reader};
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
-
-/// What the request of a call is.
-pub(crate) enum Outgoing {
-    /// One message, with its prefix, kept until the response begins so that the call can be sent again.
-    Message(Bytes),
-    /// A stream of messages.
-    Stream(Arc<Upload>),
-}
 
 /// Everything needed to put a call on a connection.
 pub(crate) struct StartCall {
@@ -52,7 +44,7 @@ impl StartCall {
 
     /// Nothing can be sent any more.
     pub(crate) fn close_upload(&self) {
-        if let Outgoing::Stream(upload) = &self.outgoing {
+        if let Some(upload) = self.outgoing.upload() {
             upload.close();
         }
     }
@@ -62,7 +54,7 @@ impl StartCall {
         Self {
             path: MethodPath::from_static("/a.B/C"),
             metadata: MetadataMap::new(),
-            outgoing: Outgoing::Message(Bytes::from_static(&[0; 5])),
+            outgoing: Outgoing::Large(bytes::Bytes::from_static(&[0; 5])),
             inbound,
             started: Instant::now(),
             deadline: None,

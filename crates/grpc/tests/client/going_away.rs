@@ -76,6 +76,33 @@ async fn a_call_the_server_did_not_look_at_is_sent_again_once() {
     assert_eq!(answer.await.unwrap().unwrap().into_inner(), "done");
 }
 
+/// Wherever the message was kept meanwhile: in the call, beside it to be copied, or beside it to be shared with the output.
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_goes_again_with_the_same_message_whatever_its_size() {
+    let octets: Vec<u8> = (0..251).cycle().take(5000).collect();
+    let all: &'static [u8] = octets.leak();
+    let (endpoint, mut arrivals) = endpoint();
+    let grpc = clearway::client::Grpc::new(endpoint.connect_lazy());
+    let mut calls = vec![];
+    let mut peer = None;
+    for length in [0, 1, 57, 58, 59, 60, 2043, 2044, 5000] {
+        let message = &all[..length];
+        calls.push(call(&grpc, message));
+        let peer = match &mut peer {
+            Some(peer) => peer,
+            none => none.insert(arrivals.accept(&[]).await),
+        };
+        let (id, ..) = peer.request().await;
+        peer.reset(id, ErrorCode::REFUSED_STREAM).await;
+        let (id, _, body) = peer.request().await;
+        assert_eq!(&body[5..], message, "{length} octets");
+        peer.answer(id, b"done").await;
+    }
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().into_inner(), "done");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_second_refusal_stands_and_says_that_nothing_was_processed() {
     let (endpoint, mut arrivals) = endpoint();
