@@ -8,7 +8,9 @@
 //! unsent is at most `mark` in the queue, the engine's backlog mark, and one batch or message.
 
 use core::task::{Context, Poll, Waker};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+
+use crate::sync::Mutex;
 
 /// The stream is over: nothing can be sent any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

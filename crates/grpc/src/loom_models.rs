@@ -14,6 +14,7 @@ use loom::sync::Mutex;
 use loom::thread;
 
 use crate::client::Places;
+use crate::codec::Message;
 use crate::framing::PREFIX;
 use crate::gate::{GateClosed, SendGate};
 use crate::inbound::{Inbound, Reader, StreamOps, WakeAt};
@@ -67,6 +68,10 @@ fn key() -> StreamKey {
     connection.tx(now).open(request, true).unwrap()
 }
 
+fn message(octets: &'static [u8]) -> Message {
+    Bytes::from_static(octets).into()
+}
+
 /// A caller goes away while its call gets a stream: the connection is told not to send it, or is asked to reset it; one of the two.
 #[test]
 fn a_call_given_up_while_it_is_opened() {
@@ -107,15 +112,15 @@ fn a_unary_caller_is_woken_at_the_end() {
         let inbound = Arc::new(Inbound::new(Some(key), WakeAt::End, ops(&log)));
         let reader = Reader::new(Arc::clone(&inbound));
         let connection = thread::spawn(move || {
-            drop(inbound.deliver_head(MetadataMap::new()));
-            assert!(inbound.deliver(Bytes::from_static(b"m")).is_some_and(|waker| waker.is_none()));
+            drop(inbound.deliver_head(MetadataMap::new(), None));
+            assert!(inbound.deliver(message(b"m")).is_some_and(|waker| waker.is_none()));
             if let Some(waker) = inbound.end(Ok(MetadataMap::new())) {
                 waker.wake();
             }
         });
         let mut whole = block_on(poll_fn(|cx| reader.poll_whole(cx)));
         assert!(whole.head.is_some() && whole.end.is_ok());
-        assert_eq!(whole.messages.pop(), Some(Bytes::from_static(b"m")));
+        assert_eq!(whole.messages.pop(), Some(message(b"m")));
         connection.join().unwrap();
     });
 }
@@ -130,15 +135,15 @@ fn credit_goes_back_once_when_a_reader_leaves() {
         let reader = Reader::new(Arc::clone(&inbound));
         let caller = thread::spawn(move || {
             let first = block_on(poll_fn(|cx| reader.poll_message(cx)));
-            assert_eq!(first.ok(), Some(Bytes::from_static(b"1")));
+            assert_eq!(first.ok(), Some(message(b"1")));
             drop(reader);
         });
         let mut too_late = 0;
-        for message in [&b"1"[..], &b"22"[..]] {
-            match inbound.deliver(Bytes::from_static(message)) {
+        for octets in [&b"1"[..], &b"22"[..]] {
+            match inbound.deliver(message(octets)) {
                 Some(Some(waker)) => waker.wake(),
                 Some(None) => {}
-                None => too_late += message.len() + PREFIX,
+                None => too_late += octets.len() + PREFIX,
             }
         }
         caller.join().unwrap();
@@ -173,8 +178,8 @@ fn a_streaming_reader_misses_nothing() {
         let inbound = Arc::new(Inbound::new(Some(key), WakeAt::Each, ops(&log)));
         let reader = Reader::new(Arc::clone(&inbound));
         let connection = thread::spawn(move || {
-            for message in [&b"1"[..], &b"2"[..]] {
-                if let Some(waker) = inbound.deliver(Bytes::from_static(message)).flatten() {
+            for octets in [&b"1"[..], &b"2"[..]] {
+                if let Some(waker) = inbound.deliver(message(octets)).flatten() {
                     waker.wake();
                 }
             }
@@ -183,10 +188,10 @@ fn a_streaming_reader_misses_nothing() {
             }
         });
         let mut seen = Vec::new();
-        while let Ok(message) = block_on(poll_fn(|cx| reader.poll_message(cx))) {
-            seen.push(message);
+        while let Ok(next) = block_on(poll_fn(|cx| reader.poll_message(cx))) {
+            seen.push(next);
         }
-        assert_eq!(seen, [&b"1"[..], &b"2"[..]]);
+        assert_eq!(seen, [message(b"1"), message(b"2")]);
         connection.join().unwrap();
     });
 }
@@ -195,6 +200,7 @@ fn a_streaming_reader_misses_nothing() {
 /// is let through, or sent away.
 #[test]
 fn a_writer_that_waits_is_let_through_or_sent_away() {
+    const MARK: usize = 1 << 18;
     const MUCH: usize = 1 << 20;
     for closes in [false, true] {
         model(move || {
@@ -208,9 +214,9 @@ fn a_writer_that_waits_is_let_through_or_sent_away() {
                 block_on(poll_fn(|cx| writer.poll_open(cx)))
             });
             let wake = |waker: Option<std::task::Waker>| waker.into_iter().for_each(std::task::Waker::wake);
-            wake(gate.writable());
-            wake(gate.applied(pushed.recv().unwrap(), true));
-            wake(if closes { gate.close() } else { gate.writable() });
+            wake(gate.writable(MARK));
+            wake(gate.applied(pushed.recv().unwrap(), true, MARK));
+            wake(if closes { gate.close() } else { gate.writable(MARK) });
             assert_eq!(writer.join().unwrap(), if closes { Err(GateClosed) } else { Ok(()) });
         });
     }
