@@ -166,6 +166,10 @@ impl Assembler {
     /// Takes octets from the front of `input`, and gives out a message once one is whole. Call it again until it gives
     /// none.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<DecodeBuf<'a>>, FramingError> {
+        if input.is_empty() {
+            // What is in assembly is never whole already.
+            return Ok(None);
+        }
         if let State::Prefix { octets, filled } = &mut self.state {
             let mut prefix = *octets;
             let missing = PREFIX.saturating_sub(*filled);

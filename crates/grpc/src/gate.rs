@@ -53,14 +53,15 @@ impl SendGate {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ready when the writer may go on.
-    pub(crate) fn poll_open(&self, cx: &Context<'_>) -> Poll<Result<(), GateClosed>> {
+    /// Ready when the writer may go on, with the mark: so many octets it should send next at most, if it has so many in
+    /// small messages.
+    pub(crate) fn poll_open(&self, cx: &Context<'_>) -> Poll<Result<usize, GateClosed>> {
         self.with(|state| {
             if state.closed {
                 return Poll::Ready(Err(GateClosed));
             }
             if state.is_open() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(state.mark));
             }
             match &mut state.waker {
                 Some(old) => old.clone_from(cx.waker()),
@@ -68,12 +69,6 @@ impl SendGate {
             }
             Poll::Pending
         })
-    }
-
-    /// How many octets the writer should send next, if it has so many in small messages: fewer than `most` while many streams
-    /// have something waiting.
-    pub(crate) fn batch(&self, most: usize) -> usize {
-        self.with(|state| state.mark.min(most))
     }
 
     /// Ready when the stream is over; registers the waker otherwise.
@@ -132,15 +127,15 @@ mod tests {
     fn a_writer_waits_for_the_queue_and_for_the_backlog() {
         let gate = SendGate::open(MARK);
         let cx = Context::from_waker(Waker::noop());
-        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(())));
+        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(MARK)));
         gate.pushed(MARK - 1);
-        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(())));
+        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(MARK)));
         gate.pushed(1);
         assert!(gate.poll_open(&cx).is_pending());
         assert!(gate.applied(MARK, true, MARK).is_none());
         assert!(gate.poll_open(&cx).is_pending());
         assert!(gate.writable(MARK).is_some());
-        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(())));
+        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(MARK)));
         assert!(gate.poll_closed(&cx).is_pending());
         assert!(gate.close().is_some());
         assert_eq!(gate.poll_open(&cx), Poll::Ready(Err(GateClosed)));
@@ -156,7 +151,7 @@ mod tests {
         assert!(gate.poll_open(&cx).is_pending());
         assert!(gate.applied(MARK, false, MARK / 2).is_none(), "more is in flight than the new mark");
         assert!(gate.applied(MARK, false, 0).is_some(), "nothing is in flight");
-        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(())));
+        assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(0)));
         gate.pushed(1);
         assert!(gate.poll_open(&cx).is_pending());
     }

@@ -208,7 +208,7 @@ fn a_writer_that_waits_is_let_through_or_sent_away() {
             let (push, pushed) = loom::sync::mpsc::channel();
             let writer = Arc::clone(&gate);
             let writer = thread::spawn(move || {
-                assert_eq!(block_on(poll_fn(|cx| writer.poll_open(cx))), Ok(()));
+                assert_eq!(block_on(poll_fn(|cx| writer.poll_open(cx))), Ok(MARK));
                 writer.pushed(MUCH);
                 push.send(MUCH).unwrap();
                 block_on(poll_fn(|cx| writer.poll_open(cx)))
@@ -217,7 +217,7 @@ fn a_writer_that_waits_is_let_through_or_sent_away() {
             wake(gate.writable(MARK));
             wake(gate.applied(pushed.recv().unwrap(), true, MARK));
             wake(if closes { gate.close() } else { gate.writable(MARK) });
-            assert_eq!(writer.join().unwrap(), if closes { Err(GateClosed) } else { Ok(()) });
+            assert_eq!(writer.join().unwrap(), if closes { Err(GateClosed) } else { Ok(MARK) });
         });
     }
 }

@@ -75,15 +75,29 @@ impl MessageQueue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Message> {
-        let message = match self.entries.front_mut() {
-            _ if self.front.is_some() => self.front.take()?,
-            None => return None,
-            Some(Entry::Whole(message)) => {
+        if self.messages == 0 {
+            return None;
+        }
+        let message = match self.front.take() {
+            Some(message) => message,
+            None => self.pop_entry()?,
+        };
+        self.messages = self.messages.saturating_sub(1);
+        self.octets = self.octets.saturating_sub(message.len()).saturating_sub(PREFIX);
+        if self.entries.is_empty() && self.entries.capacity() > UNPACKED {
+            self.entries = VecDeque::new();
+        }
+        Some(message)
+    }
+
+    fn pop_entry(&mut self) -> Option<Message> {
+        match self.entries.front_mut()? {
+            Entry::Whole(message) => {
                 let message = core::mem::take(message);
                 self.entries.pop_front();
-                message
+                Some(message)
             }
-            Some(Entry::Run { octets, at }) => {
+            Entry::Run { octets, at } => {
                 let rest = octets.get(*at..).unwrap_or_default();
                 let (mark, rest) = rest.split_first()?;
                 let content = rest.get(..usize::from(*mark & PACKED))?;
@@ -93,15 +107,9 @@ impl MessageQueue {
                 if *at == octets.len() {
                     self.entries.pop_front();
                 }
-                message
+                Some(message)
             }
-        };
-        self.messages = self.messages.saturating_sub(1);
-        self.octets = self.octets.saturating_sub(message.len()).saturating_sub(PREFIX);
-        if self.entries.is_empty() && self.entries.capacity() > UNPACKED {
-            self.entries = VecDeque::new();
         }
-        Some(message)
     }
 
     /// Drops all messages; says how many octets they took on the wire.

@@ -76,7 +76,9 @@ pub(crate) fn reserve(buffer: &mut Vec<u8>, octets: usize) {
     // wait long for a peer's credit.
     let most = if buffer.is_empty() || needed <= BATCH / 2 { needed } else { BATCH.saturating_add(octets) };
     let room = needed.max(most);
-    if room < KEEP_FROM {
+    if room < KEEP_FROM && buffer.capacity() == 0 {
+        *buffer = Vec::with_capacity(octets);
+    } else if room < KEEP_FROM {
         buffer.reserve(octets);
     } else if let Ok(Some(mut kept)) = KEPT.try_with(|kept| kept.try_borrow_mut().ok()?.take(room)) {
         kept.extend_from_slice(buffer);
@@ -91,30 +93,38 @@ pub(crate) fn seal(buffer: Vec<u8>) -> Bytes {
     if buffer.capacity() < KEEP_FROM { Bytes::from(buffer) } else { Bytes::from_owner(Lent(buffer)) }
 }
 
-/// Encodes the messages that `next` has ready, up to `most` octets, and one in any case. The end is there when there are no
-/// more, or one could not be had or encoded. Pending only if nothing was ready.
+/// Why a batch has no more in it.
+pub(crate) enum Filled {
+    /// It has as much as it may.
+    Up,
+    /// Nothing more is ready; whoever gives the messages wakes the task when something is.
+    Pending,
+    /// There are no more, or one could not be had or encoded.
+    End(Result<(), Status>),
+}
+
+/// Encodes the messages that `next` has ready, up to `most` octets, and one in any case.
 pub(crate) fn fill<E: Encoder<Error = Status>>(
     mut next: impl FnMut() -> Poll<Option<Result<E::Item, Status>>>,
     encoder: &mut E,
     packing: Packing,
     most: usize,
     batch: &mut Vec<u8>,
-) -> Poll<Option<Result<(), Status>>> {
+) -> Filled {
     while batch.is_empty() || batch.len() < most {
         match next() {
             Poll::Ready(Some(Ok(message))) => {
                 reserve(batch, framing::expected(encoder, &message));
                 if let Err(status) = framing::encode(encoder, message, packing, batch) {
-                    return Poll::Ready(Some(Err(status)));
+                    return Filled::End(Err(status));
                 }
             }
-            Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
-            Poll::Ready(None) => return Poll::Ready(Some(Ok(()))),
-            Poll::Pending if batch.is_empty() => return Poll::Pending,
-            Poll::Pending => break,
+            Poll::Ready(Some(Err(status))) => return Filled::End(Err(status)),
+            Poll::Ready(None) => return Filled::End(Ok(())),
+            Poll::Pending => return Filled::Pending,
         }
     }
-    Poll::Ready(None)
+    Filled::Up
 }
 
 /// A large buffer on its way out.

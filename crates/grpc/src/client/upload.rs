@@ -16,7 +16,8 @@ use super::connection::{ClientOp, Ops};
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
 use crate::gate::SendGate;
-use crate::{Code, Status, send_buffer};
+use crate::send_buffer::{self, Filled};
+use crate::{Code, Status};
 
 /// Between the task that sends a request and the connection's task.
 pub(crate) struct Upload {
@@ -121,14 +122,13 @@ where
     S: Stream<Item = E::Item>,
     E: Encoder<Error = Status>,
 {
-    if ready!(upload.gate.poll_open(cx)).is_err() {
-        return Poll::Ready(Turn::Over);
-    }
-    let (mut octets, most) = (Vec::new(), upload.gate.batch(send_buffer::BATCH));
+    let Ok(mark) = ready!(upload.gate.poll_open(cx)) else { return Poll::Ready(Turn::Over) };
+    let (mut octets, most) = (Vec::new(), mark.min(send_buffer::BATCH));
     let next = || messages.as_mut().poll_next(cx).map(|message| message.map(Ok));
     match send_buffer::fill(next, encoder, packing, most, &mut octets) {
-        Poll::Ready(Some(Err(status))) => Poll::Ready(Turn::Failed(status)),
-        Poll::Ready(end) => Poll::Ready(Turn::Send(octets, end.is_some())),
-        Poll::Pending => upload.gate.poll_closed(cx).map(|()| Turn::Over),
+        Filled::End(Err(status)) => Poll::Ready(Turn::Failed(status)),
+        Filled::End(Ok(())) => Poll::Ready(Turn::Send(octets, true)),
+        Filled::Pending if octets.is_empty() => upload.gate.poll_closed(cx).map(|()| Turn::Over),
+        Filled::Up | Filled::Pending => Poll::Ready(Turn::Send(octets, false)),
     }
 }

@@ -18,8 +18,9 @@ use crate::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder as _, Encoder}
 use crate::gate::{GateClosed, SendGate};
 use crate::inbound::Reader;
 use crate::metadata::MetadataMap;
+use crate::send_buffer::{self, Filled};
 use crate::streaming::nothing_decoded;
-use crate::{Code, Request, Response, Status, Streaming, framing, send_buffer};
+use crate::{Code, Request, Response, Status, Streaming, framing};
 
 /// The messages of a request.
 pub(super) enum Input<'a> {
@@ -53,17 +54,16 @@ impl Sink {
     }
 
     fn messages(&self, payload: Vec<u8>) {
-        if !payload.is_empty() {
-            self.gate.pushed(payload.len());
-            let payload = send_buffer::seal(payload);
-            let _ = self.ops.push(ServerOp::Messages { stream: self.stream, payload });
-        }
+        self.gate.pushed(payload.len());
+        let payload = send_buffer::seal(payload);
+        let _ = self.ops.push(ServerOp::Messages { stream: self.stream, payload });
     }
 }
 
 pin_project! {
     /// Sends a stream of messages to its end, as fast as its gate lets it; then it is the outcome of the call: `trailers`
-    /// are for an end that is OK. `admitted` says that the gate let it through, and that nothing was sent since.
+    /// are for an end that is OK. `admitted` says that the gate let it through, for how many octets, and that nothing was sent
+    /// since.
     pub(super) struct Pump<S, E> {
         #[pin]
         stream: S,
@@ -71,7 +71,7 @@ pin_project! {
         limit: usize,
         sink: Sink,
         trailers: MetadataMap,
-        admitted: bool,
+        admitted: Option<usize>,
     }
 }
 
@@ -85,26 +85,30 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let mut this = self.project();
         loop {
-            if !*this.admitted {
-                match ready!(this.sink.gate.poll_open(cx)) {
-                    Ok(()) => *this.admitted = true,
+            let most = match *this.admitted {
+                Some(most) => most,
+                None => match ready!(this.sink.gate.poll_open(cx)) {
+                    Ok(mark) => *this.admitted.insert(mark.min(send_buffer::BATCH)),
                     Err(GateClosed) => return Poll::Ready(Outcome::Nothing),
-                }
-            }
+                },
+            };
             let mut batch = Vec::new();
             let packing = Packing { limit: *this.limit, encoding: this.sink.encoding };
-            let most = this.sink.gate.batch(send_buffer::BATCH);
             let next = || this.stream.as_mut().poll_next(cx);
-            let end = ready!(send_buffer::fill(next, this.encoder, packing, most, &mut batch));
-            *this.admitted = false;
-            this.sink.messages(batch);
-            match end {
-                Some(Ok(())) => {
+            let filled = send_buffer::fill(next, this.encoder, packing, most, &mut batch);
+            if !batch.is_empty() {
+                *this.admitted = None;
+                this.sink.messages(batch);
+            }
+            match filled {
+                Filled::Up => {}
+                // The stream wakes us, and then the gate is asked again.
+                Filled::Pending => return Poll::Pending,
+                Filled::End(Ok(())) => {
                     let trailers = core::mem::take(this.trailers);
                     return Poll::Ready(Outcome::Status(Status::with_metadata(Code::Ok, "", trailers)));
                 }
-                Some(Err(status)) => return Poll::Ready(Outcome::Status(status)),
-                None => {}
+                Filled::End(Err(status)) => return Poll::Ready(Outcome::Status(status)),
             }
         }
     }
@@ -194,7 +198,7 @@ where
         sink.encoding = sink.encoding.filter(|_| response.may_be_compressed());
         let (metadata, stream, trailers) = response.split();
         sink.head(metadata);
-        Pump { stream, encoder, limit, sink, trailers, admitted: false }
+        Pump { stream, encoder, limit, sink, trailers, admitted: None }
     }
 }
 

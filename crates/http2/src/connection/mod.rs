@@ -48,7 +48,7 @@ use crate::error::{By, ConnectionError, ErrorCode, Reset, Violation};
 use crate::handler::Handler;
 use crate::limits::Tally;
 use crate::observe::{Direction, Observer, Trace};
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 use receive::Rx;
 use shutdown::Ours;
 
@@ -211,10 +211,8 @@ impl Connection {
         };
         let patience = self.tx.config.limits.assembly_stall;
         let assembly = self.tx.budget.oldest_while_others_wait().map(|(_, since)| since + patience);
-        [goaway, assembly, self.tx.stall_check, self.rx.next_timer(self.tx.config.peer_timeout)]
-            .into_iter()
-            .flatten()
-            .min()
+        let rx = self.rx.next_timer(self.tx.config.peer_timeout);
+        earliest(earliest(goaway, assembly), earliest(self.tx.stall_check, rx))
     }
 
     /// Acts on every timer that has run out.

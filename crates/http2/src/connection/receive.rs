@@ -18,7 +18,7 @@ use crate::handler::Handler;
 use crate::hpack::Decoder;
 use crate::observe::{Direction, Trace};
 use crate::settings::{self, LocalSettings};
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 
 use super::field_block::OpenBlock;
 use super::section_memo::SectionMemo;
@@ -105,7 +105,7 @@ impl Rx {
             _ => None,
         };
         let partial = self.unfinished_since().map(|since| since + peer_timeout);
-        [preface, partial, self.local.deadline()].into_iter().flatten().min()
+        earliest(earliest(preface, partial), self.local.deadline())
     }
 
     /// The rule the peer broke by being late, if it did.

@@ -136,8 +136,8 @@ where
     /// Sets the one timer; true if `timer` has come already.
     ///
     /// A timer that moved into the future is not set anew: the sleep runs out early once and is set to what is due then.
-    fn arm(&mut self, cx: &mut Context<'_>, timer: Option<Instant>) -> bool {
-        let due = timer.filter(|timer| *timer < Instant::FAR_FUTURE).map(|timer| self.clock.to_tokio(timer));
+    fn arm(&mut self, cx: &mut Context<'_>, timer: Instant) -> bool {
+        let due = (timer < Instant::FAR_FUTURE).then(|| self.clock.to_tokio(timer));
         let Some(sleep) = &mut self.sleep else {
             let Some(due) = due else { return false };
             let sleep = self.sleep.insert(Box::pin(tokio::time::sleep_until(due)));

@@ -76,7 +76,7 @@ where
         self.app.rest();
         self.ops.rest();
         self.batch = Vec::new();
-        if self.next_timer().is_none_or(|timer| timer == Instant::FAR_FUTURE) {
+        if self.next_timer() == Instant::FAR_FUTURE {
             self.sleep = None;
         }
     }

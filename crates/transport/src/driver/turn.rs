@@ -54,11 +54,14 @@ where
             Ok(any) => any,
             Err(reason) => return self.close(reason),
         };
-        let more_to_read = match self.read(cx) {
+        let mut now = began;
+        let more_to_read = match self.read(cx, &mut now) {
             Ok(more) => more,
             Err(reason) => return self.close(reason),
         };
-        let now = self.clock.now();
+        if woken_by_ops {
+            now = self.clock.now();
+        }
         if let Err(reason) = self.run_timers(now) {
             return self.close(reason);
         }
@@ -122,21 +125,27 @@ where
             && if self.untaken.is_empty() { !self.is_unread() } else { self.connection.pending_output() == 0 }
     }
 
-    /// Reads and parses until the socket is empty or the turn's share is used up; true if there may be more.
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+    /// Reads and parses until the socket is empty or the turn's share is used up; true if there may be more. `now` is when
+    /// the turn began, and then when the last octets came: the first have come with the turn.
+    fn read(&mut self, cx: &mut Context<'_>, now: &mut Instant) -> Result<bool, CloseReason> {
         self.held_back = false;
         if !self.untaken.is_empty() {
             let held = core::mem::take(&mut self.untaken);
-            self.receive(&held)?;
+            self.receive(*now, &held)?;
         }
         let mut scratch = buffers::take_scratch();
-        let result = self.read_with(cx, &mut scratch);
+        let result = self.read_with(cx, now, &mut scratch);
         buffers::put_scratch(scratch);
         result
     }
 
-    fn read_with(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Result<bool, CloseReason> {
-        for _ in 0..READS_PER_TURN {
+    fn read_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: &mut Instant,
+        scratch: &mut [u8],
+    ) -> Result<bool, CloseReason> {
+        for reads in 0..READS_PER_TURN {
             if !self.untaken.is_empty() || self.is_unread() {
                 // Not registered for reading: writing comes first, and writability wakes the task.
                 self.held_back = true;
@@ -149,14 +158,18 @@ where
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
                     return Err(self.ended_by(CloseReason::PeerClosed));
                 }
-                Poll::Ready(Ok(())) => self.receive(buf.filled())?,
+                Poll::Ready(Ok(())) => {
+                    if reads > 0 {
+                        *now = self.clock.now();
+                    }
+                    self.receive(*now, buf.filled())?;
+                }
             }
         }
         Ok(true)
     }
 
-    fn receive(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
-        let now = self.clock.now();
+    fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), CloseReason> {
         self.rest.disturb(now);
         let taken = self.connection.recv(now, bytes, &mut self.app).map_err(CloseReason::Protocol)?;
         if let Some(rest) = bytes.get(taken..)
@@ -167,10 +180,12 @@ where
         Ok(())
     }
 
-    pub(super) fn next_timer(&self) -> Option<Instant> {
-        let stalled = self.write_blocked_since.map(|since| since + self.config.write_timeout);
-        let rest = Some(self.rest.timer());
-        [self.connection.next_timer(), self.app.next_timer(), stalled, rest].into_iter().flatten().min()
+    /// When the next timer is due; [`Instant::FAR_FUTURE`] if there is none.
+    pub(super) fn next_timer(&self) -> Instant {
+        let never = Instant::FAR_FUTURE;
+        let stalled = self.write_blocked_since.map_or(never, |since| since + self.config.write_timeout);
+        let app = self.app.next_timer().unwrap_or(never);
+        self.connection.next_timer().unwrap_or(never).min(app).min(stalled).min(self.rest.timer())
     }
 
     fn run_timers(&mut self, now: Instant) -> Result<(), CloseReason> {

@@ -96,7 +96,7 @@ where
         }
         match (self.stage, &self.closed) {
             (Stage::Flushing { until } | Stage::Lingering { until }, _) => {
-                if self.arm(cx, Some(until)) {
+                if self.arm(cx, until) {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
