@@ -41,8 +41,10 @@ impl Connection {
         for (_, stream) in self.tx.streams.iter() {
             let Some(backlog) = &stream.backlog else { continue };
             assert!(backlog.adds_up(), "a backlog's octets are those of its pieces, and its end is last");
-            let may_go =
-                !backlog.is_empty() && (stream.send_window.available() > 0 || backlog.next_needs_no_credit());
+            // After a connection error nothing goes, and SETTINGS that overflow one window may have moved others.
+            let may_go = self.tx.shutdown.failure().is_none()
+                && !backlog.is_empty()
+                && (stream.send_window.available() > 0 || backlog.next_needs_no_credit());
             assert!(
                 backlog.scheduled || !may_go || stream.tenure != crate::stream::Tenure::Live,
                 "stream {} has something to send, and credit, and is not scheduled",
