@@ -16,8 +16,13 @@ use crate::workspace::Workspace;
 
 /// How long each target runs unless told otherwise; what "without a finding" means in docs/security.md.
 const SECONDS: u32 = 600;
-/// In CI: enough to see that the targets work, and that nothing shallow is wrong.
-const SMOKE_SECONDS: u32 = 5;
+/// How long targets are given new inputs.
+#[derive(Clone, Copy)]
+enum For {
+    Seconds(u32),
+    /// Not at all: the committed inputs and the seeds run once. What CI says of a commit must not hang on chance.
+    CorpusOnly,
+}
 /// Helper modules beside the targets.
 const MODULES: [&str; 1] = ["panics"];
 
@@ -44,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, mut parser: lexopt::Parser) -> Result<b
         return Err("cargo-fuzz is not installed (cargo xtask peers)".into());
     }
     let chosen = if chosen.is_empty() { all } else { chosen };
-    match fuzz(workspace, &chosen, seconds) {
+    match fuzz(workspace, &chosen, For::Seconds(seconds)) {
         Ok(summary) => {
             println!("{summary}");
             Ok(true)
@@ -60,9 +65,9 @@ fn value(parser: &mut lexopt::Parser) -> Result<String, String> {
     parser.value().and_then(|value| value.string()).map_err(|error| error.to_string())
 }
 
-/// Every target for a moment.
+/// Every target over its corpus, under AddressSanitizer.
 pub(crate) fn smoke(workspace: &Workspace) -> Verdict {
-    fuzz(workspace, &targets(workspace)?, SMOKE_SECONDS)
+    fuzz(workspace, &targets(workspace)?, For::CorpusOnly)
 }
 
 /// The names of the targets: the files of `fuzz/fuzz_targets`.
@@ -78,7 +83,7 @@ fn targets(workspace: &Workspace) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-fn fuzz(workspace: &Workspace, targets: &[String], seconds: u32) -> Verdict {
+fn fuzz(workspace: &Workspace, targets: &[String], time: For) -> Verdict {
     let home = workspace.root.join("target/fuzz");
     let mut seeds = workspace.cargo();
     seeds.args(["run", "--quiet", "--package", "clearway-testkit", "--example", "fuzz-seeds", "--"]);
@@ -90,26 +95,34 @@ fn fuzz(workspace: &Workspace, targets: &[String], seconds: u32) -> Verdict {
     }
     let mut found = Vec::new();
     for target in targets {
-        println!("-- {target}, {seconds} s");
-        if !one(workspace, target, seconds, &home)? {
+        println!("-- {target}");
+        if !one(workspace, target, time, &home)? {
             found.push(target.as_str());
         }
     }
     if found.is_empty() {
-        Ok(format!("{} targets, {seconds} s each, nothing found", targets.len()))
+        let what = match time {
+            For::Seconds(seconds) => format!("{seconds} s each"),
+            For::CorpusOnly => "over their corpora".to_owned(),
+        };
+        Ok(format!("{} targets, {what}, nothing found", targets.len()))
     } else {
         Err(format!("found something: {} (the inputs are in fuzz/artifacts)", found.join(", ")))
     }
 }
 
-fn one(workspace: &Workspace, target: &str, seconds: u32, home: &std::path::Path) -> Result<bool, String> {
+fn one(workspace: &Workspace, target: &str, time: For, home: &std::path::Path) -> Result<bool, String> {
     let corpus = home.join("corpus").join(target);
     std::fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
     let committed = workspace.root.join("fuzz/corpus").join(target);
     let mut command = cargo_fuzz(workspace)?;
     command.arg("run").arg("--target-dir").arg(home.join("build")).arg(target).arg(&corpus).arg(committed);
     command.args(seeds(workspace, target, home)).arg("--");
-    command.args([&format!("-max_total_time={seconds}"), "-rss_limit_mb=2048", "-timeout=20"]);
+    command.arg(match time {
+        For::Seconds(seconds) => format!("-max_total_time={seconds}"),
+        For::CorpusOnly => "-runs=0".to_owned(),
+    });
+    command.args(["-rss_limit_mb=2048", "-timeout=20"]);
     process::show(command.arg("-print_final_stats=1"))
 }
 
