@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clearway_http2::StreamKey;
-use clearway_http2::hpack::{HeaderField, Indexing};
 use loom::future::block_on;
 use loom::sync::Mutex;
 use loom::thread;
@@ -17,6 +16,7 @@ use crate::client::Places;
 use crate::codec::Message;
 use crate::framing::PREFIX;
 use crate::gate::{GateClosed, SendGate};
+use crate::inbound::tests::key;
 use crate::inbound::{Inbound, Reader, StreamOps, WakeAt};
 use crate::metadata::MetadataMap;
 
@@ -53,23 +53,6 @@ impl StreamOps for Log {
 
 fn ops(log: &Arc<Log>) -> Arc<dyn StreamOps> {
     Arc::<Log>::clone(log)
-}
-
-/// A key from an engine, the only place that makes them.
-fn key() -> StreamKey {
-    let now = clearway_http2::Instant::ZERO;
-    let mut connection = clearway_http2::Connection::client(clearway_http2::Config::default(), now);
-    let field = |name: &'static str, value: &'static str| HeaderField {
-        name: name.as_bytes(),
-        value: value.as_bytes(),
-        indexing: Indexing::Without,
-    };
-    let request = [field(":method", "POST"), field(":scheme", "http"), field(":path", "/")];
-    connection.tx(now).open(request, true).unwrap()
-}
-
-fn message(octets: &'static [u8]) -> Message {
-    Bytes::from_static(octets).into()
 }
 
 /// A caller goes away while its call gets a stream: the connection is told not to send it, or is asked to reset it; one of the two.

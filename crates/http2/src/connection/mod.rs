@@ -14,7 +14,7 @@
 //!
 //! # Structure
 //! The receiving half (`receive`, `data`, `field_block`, `section_memo`, `control`) parses and decodes; the sending
-//! half ([`Tx`], `transmit`, `stalls`, `write`, `output`) owns the streams, the encoder and the output. They are split so that
+//! half ([`Tx`], `pace`, `transmit`, `stalls`, `write`, `output`) owns the streams, the encoder and the output. They are split so that
 //! a handler called while bytes are parsed can answer at once. `credit`, `closing` and `shutdown` are about windows,
 //! the end of a stream and the end of the connection; `check` is what debug builds assert.
 //!
@@ -27,6 +27,7 @@ mod credit;
 mod data;
 mod field_block;
 mod output;
+mod pace;
 mod receive;
 mod section_memo;
 mod shutdown;
@@ -309,7 +310,7 @@ mod tests {
 
     /// What an idle connection costs, its streams and tables apart; the goal is 3 KiB with everything around it.
     #[test]
-    fn an_idle_connection_is_at_most_2_kib() {
+    fn a_connection_is_small() {
         assert!(size_of::<Connection>() <= 1152, "{} octets", size_of::<Connection>());
     }
 

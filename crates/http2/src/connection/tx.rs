@@ -28,16 +28,6 @@ use crate::window_tuning::RoundTrip;
 
 /// A message up to this size on a stream without backlog is written at submit time; also the quantum of the scheduler.
 pub(crate) const QUANTUM: usize = 16 * 1024;
-/// A stream with more than this waiting is backlogged in any case: its writer should pause.
-const BACKLOG_MARK: usize = 64 * 1024;
-/// A stream may have waiting at most this part of what is left of [`Config::send_backlog_octets`]. So the more is taken the
-/// less each may take of the rest, and the sum stays below the limit however many streams there are.
-const PART_OF_ROOM: usize = 16;
-/// What one writer may have on its way to the connection: what one write to the socket carries.
-const WRITER_MARK: usize = 256 * 1024;
-/// The same for the writers of all open streams together.
-const WRITERS_MARK: usize = 2 * 1024 * 1024;
-
 /// What must still be told to the handler, once it is at hand.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
@@ -220,12 +210,10 @@ impl Tx {
         let id = self.may_open()?;
         let limit = self.peer.max_header_list;
         if limit != u32::MAX {
-            let octets = between.into_iter().chain(rest.clone()).fold(0usize, |sum, field| {
-                sum.saturating_add(field.name.len()).saturating_add(field.value.len()).saturating_add(32)
-            });
             let octets = [first, second]
                 .iter()
-                .fold(octets, |sum, part| sum.saturating_add(self.encoder.part_octets(*part)));
+                .map(|part| self.encoder.part_octets(*part))
+                .fold(list_octets(between.into_iter().chain(rest.clone())), usize::saturating_add);
             if octets > limit as usize {
                 return Err(OpenError::HeaderListTooLarge { octets, limit });
             }
@@ -389,11 +377,7 @@ impl Tx {
             if let Err(error) = encode(&mut payload) {
                 return Ok(Err(error));
             }
-            if direct {
-                return self.send_data(stream, Bytes::from(payload), end_stream).map(Ok);
-            }
-            self.enqueue(stream, Bytes::from(payload), end_stream);
-            return Ok(Ok(()));
+            return self.send_data(stream, Bytes::from(payload), end_stream).map(Ok);
         }
         let start = self.output.begin();
         if let Err(error) = encode(self.output.tail()) {
@@ -497,44 +481,6 @@ impl Tx {
         self.hold(stream, ClosedBy::OurReset, Reset { code, by: By::Application, violation: None });
     }
 
-    /// True if so much waits on the stream that its writer should pause; then [`Handler::on_writable`] follows.
-    ///
-    /// How much that is depends on what all streams have waiting ([`Config::send_backlog_octets`]); at most it is 64 KiB.
-    ///
-    /// [`Handler::on_writable`]: crate::Handler::on_writable
-    pub fn is_backlogged(&mut self, stream: StreamKey) -> bool {
-        let mark = self.backlog_mark();
-        let Some(backlog) = self.streams.live_mut(stream).and_then(|entry| entry.backlog.as_mut()) else {
-            return false;
-        };
-        backlog.writer_waits = backlog.octets() > mark;
-        backlog.writer_waits
-    }
-
-    /// A stream with more than this waiting is backlogged.
-    #[inline]
-    pub(crate) fn backlog_mark(&self) -> usize {
-        BACKLOG_MARK.min(self.part_of_room())
-    }
-
-    fn part_of_room(&self) -> usize {
-        self.config.send_backlog_octets.saturating_sub(self.waiting) / PART_OF_ROOM
-    }
-
-    /// How many octets the writer of one stream may have under way that were not submitted here yet, when writers are tasks
-    /// of their own: at most 256 KiB, less while many streams are open or much waits. It may change with every operation.
-    #[must_use]
-    pub fn writer_mark(&self) -> usize {
-        let each = WRITERS_MARK / self.stream_count().max(1);
-        WRITER_MARK.min(each).min(self.part_of_room())
-    }
-
-    /// Octets that wait on the stream for credit or for their turn.
-    #[must_use]
-    pub fn backlog_octets(&self, stream: StreamKey) -> usize {
-        self.streams.get(stream).map_or(0, Stream::backlog_octets)
-    }
-
     /// Sends a PING; its answer comes to [`Handler::on_pong`](crate::Handler::on_pong).
     pub fn ping(&mut self, payload: [u8; 8]) {
         // RFC 9113 §3.4: SETTINGS come first, even if the client has not said a word yet.
@@ -585,9 +531,7 @@ impl Tx {
         if limit == u32::MAX {
             return Ok(());
         }
-        let octets = fields.fold(0usize, |sum, field| {
-            sum.saturating_add(field.name.len()).saturating_add(field.value.len()).saturating_add(32)
-        });
+        let octets = list_octets(fields);
         if octets > limit as usize { Err((octets, limit)) } else { Ok(()) }
     }
 
@@ -615,24 +559,12 @@ impl Tx {
             );
         }
     }
+}
 
-    /// Puts DATA behind what waits already, and lets the scheduler write what may go at once.
-    fn enqueue(&mut self, stream: StreamKey, data: Bytes, end_stream: bool) {
-        if !data.is_empty() {
-            self.push_piece(stream, Piece::Data(data));
-        }
-        if end_stream {
-            self.push_piece(stream, Piece::End);
-        }
-        self.pump();
-    }
-
-    fn push_piece(&mut self, stream: StreamKey, piece: Piece) {
-        if let Some(entry) = self.streams.live_mut(stream) {
-            let octets = piece.octets();
-            entry.backlog.get_or_insert_default().push(piece);
-            self.waiting = self.waiting.saturating_add(octets);
-            self.schedule(stream);
-        }
-    }
+/// Σ(name + value + 32) (RFC 9113 §6.5.2).
+#[inline]
+fn list_octets<'a>(fields: impl Iterator<Item = HeaderField<'a>>) -> usize {
+    fields.fold(0, |sum: usize, field| {
+        sum.saturating_add(field.name.len()).saturating_add(field.value.len()).saturating_add(32)
+    })
 }

@@ -87,13 +87,8 @@ impl Backlog {
     /// The invariant of this file.
     #[cfg(debug_assertions)]
     pub(crate) fn adds_up(&self) -> bool {
-        let octets = |piece: &Piece| match piece {
-            Piece::Data(data) => data.len(),
-            Piece::Gathered(octets) => octets.len(),
-            Piece::End | Piece::Trailers(_) => 0,
-        };
         let ends = |piece: &&Piece| matches!(piece, Piece::End | Piece::Trailers(_));
-        self.octets == self.pieces.iter().map(octets).sum::<usize>()
+        self.octets == self.pieces.iter().map(Piece::octets).sum::<usize>()
             && self.pieces.iter().filter(ends).count() == usize::from(self.ends_stream())
     }
 

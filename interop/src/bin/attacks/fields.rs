@@ -90,7 +90,7 @@ const PLACES: &[Place] = &[
 ];
 
 fn octets(scene: &Scene<'_>) -> Result<Seen, String> {
-    let mut all: Option<Seen> = None;
+    let mut all = Vec::new();
     for (place, make, legal) in PLACES {
         let mut conn = scene.connect()?;
         for octet in 0..=255u8 {
@@ -100,13 +100,9 @@ fn octets(scene: &Scene<'_>) -> Result<Seen, String> {
             }
         }
         conn.expect_alive()?;
-        let seen = Seen::of(&[&conn], "RST_STREAM PROTOCOL_ERROR for what is not legal");
-        all = Some(match all {
-            Some(all) => all.and(seen),
-            None => seen,
-        });
+        all.push(Seen::of(&[&conn], "RST_STREAM PROTOCOL_ERROR for what is not legal"));
     }
-    all.ok_or("nothing was tried".into())
+    all.into_iter().reduce(Seen::and).ok_or("nothing was tried".into())
 }
 
 fn authorities(scene: &Scene<'_>) -> Result<Seen, String> {

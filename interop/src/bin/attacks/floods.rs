@@ -181,18 +181,14 @@ fn stuck_end(scene: &Scene<'_>) -> Result<Seen, String> {
 fn ignored(scene: &Scene<'_>) -> Result<Seen, String> {
     // An unknown type, ALTSVC, ORIGIN, and GOAWAY.
     let kinds = [(0xbe, Vec::new()), (0x0a, vec![0; 2]), (0x0c, Vec::new()), (wire::GOAWAY, vec![0; 8])];
-    let mut all: Option<Seen> = None;
+    let mut all = Vec::new();
     for (kind, payload) in kinds {
         let mut conn = scene.connect()?;
         let frame = wire::frame(kind, 0, 0, &payload);
         conn.flood(1_000_000, |_| frame.clone());
-        let seen = scene.expect_cut_off(&conn, CALM, "limit: glitches")?;
-        all = Some(match all {
-            Some(all) => all.and(seen),
-            None => seen,
-        });
+        all.push(scene.expect_cut_off(&conn, CALM, "limit: glitches")?);
     }
-    all.ok_or("nothing was tried".into())
+    all.into_iter().reduce(Seen::and).ok_or("nothing was tried".into())
 }
 
 fn stream_ids(scene: &Scene<'_>) -> Result<Seen, String> {

@@ -237,7 +237,11 @@ impl Whole {
     ) -> Option<&Short<WHOLE_OCTETS>> {
         let known =
             self.epoch == epoch && self.parts == parts && self.block.length > 0 && self.is_between(between);
-        known.then_some(&self.block)
+        if !known {
+            return None;
+        }
+        self.misses = 0;
+        Some(&self.block)
     }
 
     #[inline]

@@ -342,6 +342,22 @@ fn a_section_of_parts_that_comes_again_is_kept_whole() {
     }
 }
 
+/// Only misses in a row say that nothing repeats: calls that come in runs, now of one kind, now of another, are kept at once.
+#[test]
+fn a_section_of_parts_that_comes_in_runs_is_kept_every_time() {
+    let te = [HeaderField { name: b"te", value: b"trailers", indexing: Indexing::Insert }];
+    let part = Part { number: 0, fields: &te };
+    let mut encoder = Encoder::new(4096);
+    encoder.encode_parts(part, None, part, &mut Vec::new());
+    for run in 0..100 {
+        let value = format!("{run}S");
+        let timeout = HeaderField { name: b"t", value: value.as_bytes(), indexing: Indexing::Without };
+        encoder.encode_parts(part, Some(timeout), part, &mut Vec::new());
+        let known = encoder.known_parts([0, 0], Some(timeout)).is_some();
+        assert!(known, "run {run}: it was encoded, and is not known");
+    }
+}
+
 /// A field without a name and a value is not no field, senseless as it is. Found by the fuzz target `hpack_identity`.
 #[test]
 fn an_empty_field_between_parts_is_sent() {
