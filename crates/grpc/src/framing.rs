@@ -6,15 +6,15 @@
 //! Invariant: the length prefix is not trusted. It is checked against the limit before anything is allocated, and the
 //! buffer of a message in assembly grows with the octets that arrived.
 //!
-//! What the flag stands for is done here on the way out, and by [`Unpacking`](compression::Unpacking) when a message is decoded: until then
+//! What the flag stands for is done here on the way out, and by [`Unpacking`](crate::codec::compression::Unpacking) when a message is decoded: until then
 //! it waits as it came, so that what waits is bounded by the peer's credit.
 
 use bytes::{BufMut as _, Bytes};
 use clearway_http2::Config;
 
-use crate::Status;
-use crate::codec::compression::{self, Packing};
+use crate::codec::compression::Packing;
 use crate::codec::{CompressionEncoding, DecodeBuf, Encoder};
+use crate::{Status, scratch};
 
 /// True for gRPC's content-type: `application/grpc`, alone or followed by a codec (`+proto`) or parameters (`;...`).
 pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
@@ -253,7 +253,7 @@ where
 /// Compresses the message that begins at `start`, if that makes it smaller.
 fn compress(start: usize, encoding: CompressionEncoding, out: &mut Vec<u8>) -> Result<(), Status> {
     let from = start.saturating_add(PREFIX);
-    compression::with_scratch(|smaller| {
+    scratch::with(|smaller| {
         let message = out.get(from..).unwrap_or_default();
         if message.is_empty() {
             return Ok(());

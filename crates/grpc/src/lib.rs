@@ -38,6 +38,7 @@ mod message_queue;
 mod percent;
 mod request;
 mod resolve;
+mod scratch;
 mod send_buffer;
 mod status;
 mod streaming;

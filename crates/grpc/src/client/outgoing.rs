@@ -6,7 +6,6 @@
 //!
 //! Invariant: a message is in the call with its prefix, as it goes on the wire.
 
-use core::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,12 +14,10 @@ use super::upload::Upload;
 use crate::Status;
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
-use crate::framing;
+use crate::{framing, scratch};
 
 /// Messages up to so many octets, prefix included, lie in the call. With their length they take a cache line.
 const SMALL: usize = 63;
-/// What a thread keeps of the buffer that small messages are encoded into.
-const KEPT: usize = 4096;
 
 /// The request of a call.
 pub(crate) enum Outgoing {
@@ -51,10 +48,6 @@ impl Small {
     }
 }
 
-thread_local! {
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
 impl Outgoing {
     /// Encodes the one message of a request.
     ///
@@ -70,18 +63,13 @@ impl Outgoing {
             framing::encode(encoder, item, packing, &mut message)?;
             return Ok(Self::Large(Bytes::from(message)));
         }
-        // Taken, not borrowed: an encoder is the user's and may do anything, such as make a call. A thread that ends has none.
-        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        scratch.clear();
-        let encoded = framing::encode(encoder, item, packing, &mut scratch);
-        let outgoing = encoded.map(|()| match Small::new(&scratch) {
-            Some(small) => Self::Small(small),
-            None => Self::Large(Bytes::from(core::mem::take(&mut scratch))),
-        });
-        if scratch.capacity() <= KEPT {
-            let _ = SCRATCH.try_with(|kept| kept.set(scratch));
-        }
-        outgoing
+        scratch::with(|buffer| {
+            framing::encode(encoder, item, packing, buffer)?;
+            Ok(match Small::new(buffer) {
+                Some(small) => Self::Small(small),
+                None => Self::Large(Bytes::from(core::mem::take(buffer))),
+            })
+        })
     }
 
     /// The response has begun, so the request is not sent again: what it holds beyond the call itself is freed.
@@ -104,6 +92,7 @@ impl Outgoing {
 mod tests {
     use super::*;
     use crate::codec::{BytesEncoder, EncodeBuf};
+    use crate::scratch::KEPT;
 
     /// Says nothing of how large its messages become, and makes two of each on the way.
     struct Vague;
@@ -163,6 +152,6 @@ mod tests {
     fn what_a_thread_keeps_is_bounded() {
         let _ =
             Outgoing::message(&mut Vague, Bytes::from(vec![0; 3 * KEPT]), Packing::plain(3)).err().unwrap();
-        assert!(SCRATCH.take().capacity() <= KEPT);
+        assert!(scratch::kept() <= KEPT);
     }
 }

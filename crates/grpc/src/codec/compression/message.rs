@@ -1,7 +1,5 @@
 //! Messages on their way out and in: what an algorithm is applied to, within which limit, and what it is called when that fails.
 
-use core::cell::Cell;
-
 use super::{CompressionEncoding, DecompressError};
 use crate::Status;
 use crate::codec::DecodeBuf;
@@ -56,22 +54,4 @@ impl Unpacking {
             }
         }
     }
-}
-
-/// What a worker keeps of a buffer between messages.
-const KEPT: usize = 256 * 1024;
-
-thread_local! {
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Runs `act` with an empty buffer that the worker keeps.
-pub(crate) fn with_scratch<T>(act: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let mut scratch = SCRATCH.take();
-    scratch.clear();
-    let result = act(&mut scratch);
-    if scratch.capacity() <= KEPT {
-        SCRATCH.set(scratch);
-    }
-    result
 }

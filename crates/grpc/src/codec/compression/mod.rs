@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::io;
 
 pub(crate) use agree::{Accepted, Agreed, Encodings, Unknown};
-pub(crate) use message::{Packing, Unpacking, with_scratch};
+pub(crate) use message::{Packing, Unpacking};
 
 /// The name for messages as they are; not an algorithm.
 pub(crate) const IDENTITY: &str = "identity";
