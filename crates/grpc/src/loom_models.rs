@@ -55,6 +55,10 @@ fn ops(log: &Arc<Log>) -> Arc<dyn StreamOps> {
     Arc::<Log>::clone(log)
 }
 
+fn message(octets: &'static [u8]) -> Message {
+    Bytes::from_static(octets).into()
+}
+
 /// A caller goes away while its call gets a stream: the connection is told not to send it, or is asked to reset it; one of the two.
 #[test]
 fn a_call_given_up_while_it_is_opened() {
