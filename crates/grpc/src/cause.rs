@@ -5,6 +5,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use clearway_http2::settings::PeerSettings;
 use clearway_http2::{BlockedOn, By, ErrorCode, Reset};
 use clearway_transport::{CloseReason, ConnectPhase, PeerAddr};
 
@@ -37,6 +38,29 @@ pub enum CallPhase {
     AwaitingHeaders,
     /// The response had begun.
     Streaming,
+}
+
+/// What a call waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// What for.
+    pub on: BlockedOn,
+    /// How long.
+    pub waited: Duration,
+    /// What the peer's SETTINGS allow, if that is what it waited for: octets that may be under way on a new stream
+    /// (`StreamWindow`), or streams at once (`StreamLimit`).
+    pub allowed: Option<u32>,
+}
+
+impl Blocked {
+    pub(crate) fn new(on: BlockedOn, waited: Duration, peer: PeerSettings) -> Self {
+        let allowed = match on {
+            BlockedOn::StreamWindow => Some(peer.initial_window),
+            BlockedOn::StreamLimit => Some(peer.max_concurrent_streams),
+            _ => None,
+        };
+        Self { on, waited, allowed }
+    }
 }
 
 /// What happened.
@@ -78,8 +102,8 @@ pub enum TransportEvent {
         after: Duration,
         /// Where it was.
         phase: CallPhase,
-        /// What its stream waited for, and how long.
-        blocked_on: Option<(BlockedOn, Duration)>,
+        /// What it waited for at the end, and how long.
+        blocked_on: Option<Blocked>,
     },
     /// Too many calls wait for a stream.
     QueueFull {
@@ -129,11 +153,10 @@ impl fmt::Display for CallPhase {
     }
 }
 
-struct Blocked(BlockedOn);
-
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        let Self { on, waited, allowed } = self;
+        let what = match on {
             BlockedOn::Application => "this program to send more",
             BlockedOn::StreamWindow => "the peer's credit for the stream",
             BlockedOn::ConnectionWindow => "the peer's credit for the connection",
@@ -141,7 +164,21 @@ impl fmt::Display for Blocked {
             BlockedOn::Scheduler => "its turn to send",
             BlockedOn::Socket => "the socket",
             BlockedOn::Peer => "the peer's answer",
-        })
+        };
+        write!(f, "it waited for {what} for {waited:.1?}")?;
+        match (on, allowed) {
+            (BlockedOn::StreamWindow, Some(octets)) => write!(
+                f,
+                ": the peer announces stream windows of {octets} octets and its reader has to keep up; if it does, raise \
+                 SETTINGS_INITIAL_WINDOW_SIZE there"
+            ),
+            (BlockedOn::StreamLimit, Some(streams)) => write!(
+                f,
+                ": the peer allows {streams} at once on a connection; raise SETTINGS_MAX_CONCURRENT_STREAMS there, or the \
+                 number of connections here"
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -173,9 +210,7 @@ impl fmt::Display for TransportEvent {
             Self::DeadlineExceeded { after, phase, blocked_on } => {
                 write!(f, "deadline passed after {after:.1?} {phase}")?;
                 match blocked_on {
-                    Some((on, since)) => {
-                        write!(f, " (its stream waited for {} for {since:.1?})", Blocked(*on))
-                    }
+                    Some(blocked) => write!(f, " ({blocked})"),
                     None => Ok(()),
                 }
             }

@@ -60,7 +60,7 @@ pub use streaming::Streaming;
 /// Servers, channels and the addresses they use.
 pub mod transport {
     pub use crate::Error;
-    pub use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
+    pub use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
     pub use crate::client::{Channel, Endpoint};
     pub use crate::server::{Router, Server, ServerCounters, ThreadPerCore};
     #[cfg(feature = "tls")]

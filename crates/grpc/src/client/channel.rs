@@ -187,7 +187,7 @@ impl Shared {
         let now = self.clock.now();
         while let Some(call) = self.with(|mail| mail.waiting.expire(now)) {
             let after = self.clock.to_tokio(now).saturating_duration_since(call.started);
-            let status = super::start::deadline_passed(after, CallPhase::Connecting);
+            let status = super::start::deadline_passed(after, CallPhase::Connecting, None);
             call.fail(match last_error {
                 Some(error) => status.and_note(format!("last attempt to connect: {}", error.message())),
                 None => status,

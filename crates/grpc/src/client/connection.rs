@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clearway_http2::{ErrorCode, Instant, OpenError, StreamKey, Tx};
+use clearway_http2::{BlockedOn, ErrorCode, Instant, OpenError, StreamKey, Tx};
 use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
 
 use super::channel::{ConnectionId, Event, Shared};
@@ -18,7 +18,7 @@ use super::head::Heads;
 use super::outgoing::Outgoing;
 use super::start::{StartCall, unsent};
 use super::waiting::Waiting;
-use crate::cause::{CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
+use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
 use crate::deadline::{Deadlines, Ticket, TimeoutValue};
 use crate::framing::Assembler;
 use crate::inbound::{End, StreamOps, WakeAt};
@@ -302,7 +302,8 @@ impl ClientConnection {
 
     fn expire_waiting(&mut self, tx: &Tx, call: &StartCall) {
         let after = self.clock.to_tokio(tx.now()).saturating_duration_since(call.started);
-        self.tell_end(call, Err(super::start::deadline_passed(after, CallPhase::Queued)));
+        let blocked_on = Blocked::new(BlockedOn::StreamLimit, after, tx.peer_settings());
+        self.tell_end(call, Err(super::start::deadline_passed(after, CallPhase::Queued, Some(blocked_on))));
     }
 
     /// The deadline of a call with a stream passed: it ends here, whatever the peer says later.
@@ -322,7 +323,9 @@ impl ClientConnection {
                 Stage::AwaitingHeaders => CallPhase::AwaitingHeaders,
                 Stage::Streaming { .. } => CallPhase::Streaming,
             },
-            blocked_on: tx.blocked_on(call.key).map(|(on, since)| (on, now - since)),
+            blocked_on: tx
+                .blocked_on(call.key)
+                .map(|(on, since)| Blocked::new(on, now - since, tx.peer_settings())),
         };
         let cause = TransportCause { connection: Some(self.info(now)), event, processed: Processed::Maybe };
         Status::from_transport(Code::DeadlineExceeded, cause)

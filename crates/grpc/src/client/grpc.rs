@@ -233,7 +233,7 @@ impl<T: GrpcService> Grpc<T> {
         let deadline = deadline(&context, shared.timeout, started);
         let now = Instant::now();
         if deadline.is_some_and(|at| at <= now) {
-            return Err(deadline_passed(now.saturating_duration_since(started), CallPhase::Connecting));
+            return Err(deadline_passed(now.saturating_duration_since(started), CallPhase::Connecting, None));
         }
         let inbound = Arc::new(Inbound::unopened(wake_at));
         let caller = Caller::new(Arc::clone(&inbound), outgoing.upload().cloned());

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::outgoing::Outgoing;
 use super::path::MethodPath;
 use super::upload::Upload;
-use crate::cause::{CallPhase, Processed, TransportCause, TransportEvent};
+use crate::cause::{Blocked, CallPhase, Processed, TransportCause, TransportEvent};
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
 use crate::inbound::{Inbound, Reader};
@@ -67,8 +67,8 @@ impl StartCall {
 }
 
 /// The status of a call whose deadline passed before it was sent.
-pub(crate) fn deadline_passed(after: Duration, phase: CallPhase) -> Status {
-    let event = TransportEvent::DeadlineExceeded { after, phase, blocked_on: None };
+pub(crate) fn deadline_passed(after: Duration, phase: CallPhase, blocked_on: Option<Blocked>) -> Status {
+    let event = TransportEvent::DeadlineExceeded { after, phase, blocked_on };
     Status::from_transport(Code::DeadlineExceeded, unsent(event))
 }
 

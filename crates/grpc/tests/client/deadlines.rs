@@ -24,7 +24,9 @@ fn timeout_field(fields: &[(String, String)]) -> &str {
 fn phase(status: &Status) -> (CallPhase, Option<BlockedOn>) {
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     match &status.transport().unwrap().event {
-        TransportEvent::DeadlineExceeded { phase, blocked_on, .. } => (*phase, blocked_on.map(|(on, _)| on)),
+        TransportEvent::DeadlineExceeded { phase, blocked_on, .. } => {
+            (*phase, blocked_on.map(|blocked| blocked.on))
+        }
         other => panic!("{other:?}"),
     }
 }
