@@ -1,0 +1,86 @@
+//! The service all of them call: octets for messages.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use clearway::client::{Grpc, MethodPath};
+use clearway::codec::BytesCodec;
+use clearway::server::GenericService;
+use clearway::transport::{Address, Channel, Listener, Server};
+use clearway::{Request, Response, Status, Streaming};
+use tokio::task::JoinSet;
+use tokio_stream::Stream;
+
+/// Octets of one message of a download.
+pub(crate) const PIECE: usize = 64 * 1024;
+
+/// `Echo` answers what it is sent; `Download` sends as many pieces as the request has octets; `Upload` reads everything.
+pub(crate) fn service() -> GenericService {
+    GenericService::new("t.S")
+        .unary("Echo", BytesCodec, |request: Request<Bytes>| async move {
+            Ok(Response::new(request.into_inner()))
+        })
+        .server_streaming("Download", BytesCodec, |request: Request<Bytes>| async move {
+            let pieces = request.into_inner().len();
+            Ok(Response::new(tokio_stream::iter(
+                (0..pieces).map(|_| Ok::<_, Status>(Bytes::from(vec![7; PIECE]))),
+            )))
+        })
+        .client_streaming("Upload", BytesCodec, |request: Request<Streaming<Bytes>>| async move {
+            let mut messages = request.into_inner();
+            let mut octets = 0;
+            while let Some(message) = messages.message().await? {
+                octets += message.len();
+            }
+            Ok(Response::new(Bytes::from(octets.to_string())))
+        })
+}
+
+/// A client of [`service`].
+#[derive(Clone)]
+pub(crate) struct Client(Grpc<Channel>);
+
+impl Client {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self(Grpc::new(channel))
+    }
+
+    pub(crate) async fn echo(&self, text: &'static str) -> Result<Bytes, Status> {
+        let request = Request::new(Bytes::from_static(text.as_bytes()));
+        Ok(self.0.unary(request, path("Echo"), BytesCodec).await?.into_inner())
+    }
+
+    /// The octets of a download of so many pieces.
+    pub(crate) async fn download(&self, pieces: usize) -> Result<usize, Status> {
+        let request = Request::new(Bytes::from(vec![0; pieces]));
+        let mut messages = self.0.server_streaming(request, path("Download"), BytesCodec).await?.into_inner();
+        let mut octets = 0;
+        while let Some(message) = messages.message().await? {
+            octets += message.len();
+        }
+        Ok(octets)
+    }
+
+    pub(crate) async fn upload<S>(&self, request: Request<S>) -> Result<Bytes, Status>
+    where
+        S: Stream<Item = Bytes> + Send + 'static,
+    {
+        Ok(self.0.client_streaming(request, path("Upload"), BytesCodec).await?.into_inner())
+    }
+}
+
+fn path(method: &str) -> MethodPath {
+    MethodPath::new(&format!("/t.S/{method}")).unwrap()
+}
+
+/// Serves `server` on a free port of loopback until what is returned beside its address is dropped.
+pub(crate) async fn listen(server: Server) -> (SocketAddr, JoinSet<()>) {
+    let listener = Listener::bind(&Address::Tcp(([127, 0, 0, 1], 0).into())).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let router = server.add_service(service());
+        router.serve_with_listener(listener, core::future::pending()).await.unwrap();
+    });
+    (address, serving)
+}
