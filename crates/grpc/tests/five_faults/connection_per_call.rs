@@ -2,7 +2,7 @@
 
 use clearway::transport::{Endpoint, Server};
 
-use crate::service::{Client, service};
+use crate::service::Client;
 
 /// However many clients and tasks share a channel, and however many calls there are at once: one connection.
 #[tokio::test]
