@@ -15,6 +15,7 @@ use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
 
 use super::channel::{ConnectionId, Event, Shared};
 use super::head::Heads;
+use super::one_call;
 use super::outgoing::Outgoing;
 use super::start::{StartCall, unsent};
 use super::waiting::Waiting;
@@ -399,6 +400,7 @@ impl Application for ClientConnection {
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ClientOp>) {
         // The channel hears of it first, so that it picks no closed connection for what is handed back.
         self.tell(Event::Closed { closed: closed.clone(), answered: self.answered });
+        one_call::connection_ended(&self.shared.authority, closed, self.goaway.is_some());
         let connection = ConnectionInfo { peer: closed.peer.clone(), age: closed.age };
         let cause = TransportCause {
             connection: Some(connection),

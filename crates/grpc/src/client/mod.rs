@@ -34,6 +34,7 @@ mod connection;
 mod endpoint;
 mod grpc;
 mod head;
+mod one_call;
 mod outgoing;
 mod path;
 mod response;

@@ -4,6 +4,7 @@
 //! end. What one connection did is in [`Closed`] when it ends ([`Server::on_connection_end`](super::Server)).
 
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 use std::sync::Arc;
 
 use clearway_transport::Closed;
@@ -18,7 +19,14 @@ pub struct ServerCounters {
     ended: AtomicU64,
     cut_off: AtomicU64,
     without_te: AtomicU64,
+    for_one_call: AtomicU64,
+    for_one_call_in_a_row: AtomicU64,
 }
+
+/// A connection that carried at most one call, and was younger than this at its end, was made for that call.
+const SHORT: Duration = Duration::from_secs(10);
+/// So many in a row are worth a word; then each tenfold is.
+const ENOUGH: u64 = 100;
 
 impl ServerCounters {
     /// Connections that began, after their TLS handshake if there was one.
@@ -39,6 +47,13 @@ impl ServerCounters {
         self.cut_off.load(Ordering::Relaxed)
     }
 
+    /// Connections that ended within 10 s and after one call at most: clients that connect for every call, or health checks
+    /// that do nothing else.
+    #[must_use]
+    pub fn connections_for_one_call(&self) -> u64 {
+        self.for_one_call.load(Ordering::Relaxed)
+    }
+
     /// Requests that came without `te: trailers`. They are served; it is the first sign of a proxy on the way that does not
     /// know gRPC and will lose trailers.
     #[must_use]
@@ -53,10 +68,43 @@ impl ServerCounters {
     pub(super) fn ended(&self, closed: &Closed) {
         self.ended.fetch_add(1, Ordering::Relaxed);
         self.cut_off.fetch_add(u64::from(closed.is_peers_fault()), Ordering::Relaxed);
+        if closed.tally.streams > 1 || closed.age >= SHORT {
+            self.for_one_call_in_a_row.store(0, Ordering::Relaxed);
+            return;
+        }
+        self.for_one_call.fetch_add(1, Ordering::Relaxed);
+        let row = self.for_one_call_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if is_worth_a_word(row) {
+            tracing::warn!(
+                peer = %closed.peer,
+                connections = row,
+                "a connection for every call: the last {row} connections carried one call each at most, the latest from {}; \
+                 clients should keep one channel for all their calls",
+                closed.peer
+            );
+        }
     }
 
     #[cold]
     pub(super) fn te_is_missing(&self) {
         self.without_te.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// True at [`ENOUGH`], and at ten times that, and so on.
+const fn is_worth_a_word(row: u64) -> bool {
+    let mut left = row;
+    while left > ENOUGH && left.is_multiple_of(10) {
+        left /= 10;
+    }
+    left == ENOUGH
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_row_is_told_at_a_hundred_and_at_every_tenfold() {
+        let told: Vec<u64> = (1..=100_000).filter(|row| super::is_worth_a_word(*row)).collect();
+        assert_eq!(told, [100, 1_000, 10_000, 100_000]);
     }
 }

@@ -13,5 +13,6 @@
 
 mod connection_per_call;
 mod far;
+mod log;
 mod service;
 mod small_windows;
