@@ -40,6 +40,7 @@ mod request;
 mod resolve;
 mod scratch;
 mod send_buffer;
+mod sparing;
 mod status;
 mod streaming;
 mod sync;

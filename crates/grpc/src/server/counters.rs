@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use clearway_transport::Closed;
 
+use crate::sparing::Sparing;
+
 /// Who is told of each connection's end.
 pub(super) type Report = Arc<dyn Fn(&Closed) + Send + Sync>;
 
@@ -21,6 +23,7 @@ pub struct ServerCounters {
     without_te: AtomicU64,
     for_one_call: AtomicU64,
     for_one_call_in_a_row: AtomicU64,
+    sparing: Sparing,
 }
 
 /// A connection that carried at most one call, and was younger than this at its end, was made for that call.
@@ -67,7 +70,12 @@ impl ServerCounters {
 
     pub(super) fn ended(&self, closed: &Closed) {
         self.ended.fetch_add(1, Ordering::Relaxed);
-        self.cut_off.fetch_add(u64::from(closed.is_peers_fault()), Ordering::Relaxed);
+        if closed.is_peers_fault() {
+            self.cut_off.fetch_add(1, Ordering::Relaxed);
+            if let Some(left_out) = self.sparing.line() {
+                tracing::warn!(peer = %closed.peer, left_out, "cut off: {closed}");
+            }
+        }
         if closed.tally.streams > 1 || closed.age >= SHORT {
             self.for_one_call_in_a_row.store(0, Ordering::Relaxed);
             return;
