@@ -89,6 +89,11 @@ pub struct Config {
     /// How long the peer has for its preface, for a whole header block, for acknowledging SETTINGS, and for answering
     /// the PING of a graceful shutdown. Default: [`defaults::PEER_TIMEOUT`].
     pub peer_timeout: Duration,
+    /// The id of the first stream a client opens, odd; others are raised to the next. Ids are used up at 2^31 - 1 (RFC 9113
+    /// §5.1.1), and a connection that begins late shows what happens then.
+    ///
+    /// Default: 1. A server opens no streams.
+    pub first_stream_id: u32,
     /// The bounds a peer can press against.
     pub limits: Limits,
 }
@@ -107,6 +112,7 @@ impl Default for Config {
             receive_budget_octets: defaults::RECEIVE_BUDGET,
             send_backlog_octets: defaults::SEND_BACKLOG,
             peer_timeout: defaults::PEER_TIMEOUT,
+            first_stream_id: 1,
             limits: Limits::default(),
         }
     }

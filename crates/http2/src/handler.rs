@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::connection::Tx;
+use crate::connection::{Farewell, Tx};
 use crate::error::{ErrorCode, Reset};
 use crate::hpack::{FieldSection, HeaderField, Indexing};
 use crate::message::{RequestHead, ResponseHead, RouteId};
@@ -108,6 +108,10 @@ pub trait Handler {
 
     /// The peer is going away. Streams it did not process are reset after this call.
     fn on_goaway(&mut self, tx: &mut Tx, goaway: &GoAway<'_>) {}
+
+    /// We are about to go away because a limit of the connection's life is reached
+    /// ([`Connection::limit_life`](crate::Connection::limit_life)). Streams that are open go on; a client opens no more.
+    fn on_going_away(&mut self, tx: &mut Tx, why: Farewell) {}
 
     /// The answer to [`Tx::ping`].
     fn on_pong(&mut self, tx: &mut Tx, payload: [u8; 8]) {}

@@ -68,7 +68,7 @@ pub mod time;
 mod window_tuning;
 
 pub use config::{Config, WindowTuning};
-pub use connection::{Connection, Role, Tx, Windows};
+pub use connection::{Connection, Farewell, LifeLimits, Role, Tx, Windows};
 pub use error::{By, ConnectionError, ErrorCode, OpenError, Reset, Scope, SendError, Violation};
 pub use handler::{Chunk, GoAway, Handler, SlotFate};
 pub use hpack::Part;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing};
 use clearway_http2::{
-    Chunk, ErrorCode, GoAway, Handler, RequestHead, Reset, ResponseHead, SendError, SlotFate, StreamKey, Tx,
+    Chunk, ErrorCode, Farewell, GoAway, Handler, RequestHead, Reset, ResponseHead, SendError, SlotFate,
+    StreamKey, Tx,
 };
 
 /// One callback, as it came. Streams are named by their id.
@@ -24,6 +25,7 @@ pub enum Event {
     Ready,
     GoAway { last_stream_id: u32, code: ErrorCode, debug: String },
     Pong([u8; 8]),
+    GoingAway(Farewell),
 }
 
 /// What the program does with a request.
@@ -191,6 +193,10 @@ impl Handler for App {
     fn on_goaway(&mut self, _: &mut Tx, goaway: &GoAway<'_>) {
         let GoAway { last_stream_id, code, debug } = *goaway;
         self.events.push(Event::GoAway { last_stream_id, code, debug: text(debug) });
+    }
+
+    fn on_going_away(&mut self, _: &mut Tx, why: Farewell) {
+        self.events.push(Event::GoingAway(why));
     }
 
     fn on_pong(&mut self, _: &mut Tx, payload: [u8; 8]) {

@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use clearway_http2::limits::Tally;
-use clearway_http2::{ConnectionError, ErrorCode};
+use clearway_http2::{ConnectionError, ErrorCode, Farewell};
 
 use crate::address::PeerAddr;
 
@@ -28,6 +28,8 @@ pub enum CloseReason {
     Protocol(ConnectionError),
     /// The socket took nothing for so long.
     WriteStalled(Duration),
+    /// It went away for this reason, gracefully, and streams were left when the time for them was over.
+    CutOff(Farewell),
     /// Our own program ended it.
     Aborted,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for CloseReason {
             Self::Io(error) => write!(f, "socket error: {error}"),
             Self::Protocol(error) => write!(f, "peer broke a rule: {error}"),
             Self::WriteStalled(after) => write!(f, "peer read nothing for {after:?} (limit: write_timeout)"),
+            Self::CutOff(why) => f.write_str(why.cut_text()),
             Self::Aborted => f.write_str("aborted by this program"),
         }
     }

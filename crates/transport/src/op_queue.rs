@@ -19,6 +19,8 @@ pub(crate) enum Asked {
     GoOn,
     /// End gracefully.
     Drain,
+    /// The time to end gracefully is over: end with a last word.
+    CutOff,
     /// End at once.
     Abort,
 }
@@ -95,6 +97,11 @@ impl<Op> OpQueue<Op> {
     /// Asks the connection to end gracefully: streams in flight go on, new ones are turned away.
     pub fn drain(&self) {
         self.ask(Asked::Drain);
+    }
+
+    /// Asks the connection to end what is left of it ([`Tx::cut_off`](clearway_http2::Tx::cut_off)).
+    pub fn cut_off(&self) {
+        self.ask(Asked::CutOff);
     }
 
     /// Asks the connection to end at once.

@@ -13,8 +13,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clearway_http2::ErrorCode;
 use clearway_http2::frame::{Flags, Kind};
+use clearway_http2::{ErrorCode, Farewell};
 use clearway_transport::{CloseReason, OpQueue};
 use support::{App, Event, Peer, Reply, answer, end, frame, request, serve, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -51,7 +51,8 @@ async fn a_drain_goes_in_two_steps() {
     assert!(!events.iter().any(|event| matches!(event, Event::Request(_))), "stream 5 was not taken");
 }
 
-/// A peer that does not answer the PING gets the second GOAWAY after `peer_timeout`.
+/// A peer that does not answer the PING gets the second GOAWAY without; a near one, which acknowledged SETTINGS at once, after a
+/// second.
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_the_pong_for_ever() {
     let (ours, theirs) = duplex(64 * 1024);
@@ -64,6 +65,45 @@ async fn a_drain_does_not_wait_for_the_pong_for_ever() {
     assert!(peer.is_at_end().await);
     assert!(began.elapsed() < 2 * SECOND);
     assert_eq!(server.closed().await.0.reason, CloseReason::Finished);
+}
+
+/// The time to drain is over: the last word names the limit, the streams are counted, and the peer has its moment to read.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_drain_can_be_cut_off() {
+    let (ours, theirs) = duplex(64 * 1024);
+    let mut server = serve(ours, Reply::Body(3));
+    let mut peer = Peer::greeted(theirs).await;
+    peer.write(&request(1, false)).await;
+    server.request().await;
+    server.ops.drain();
+    assert_eq!(peer.expect_goaway().await.0, 0x7fff_ffff);
+    let (_, ping) = peer.expect(Kind::PING).await;
+    peer.pong(&ping).await;
+    assert_eq!(peer.expect_goaway().await.0, 1);
+    tokio::time::sleep(SECOND).await;
+    server.ops.cut_off();
+    let (last, code, debug) = peer.expect_goaway().await;
+    assert_eq!((last, code), (1, ErrorCode::NO_ERROR));
+    assert_eq!(debug, Farewell::Shutdown.cut_text().as_bytes());
+    assert!(peer.is_at_end().await);
+    drop(peer);
+    let (closed, _) = soon(SECOND, server.closed()).await;
+    assert_eq!((closed.reason, closed.streams_open), (CloseReason::CutOff(Farewell::Shutdown), 1));
+}
+
+/// Nobody waits for a peer that takes nothing: not for the last GOAWAY, and not for what the streams had to say.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_is_cut_off_as_fast_as_any() {
+    let (ours, theirs) = duplex(1024);
+    let mut server = serve(ours, Reply::Body(60_000));
+    let mut peer = Peer::greeted(theirs).await;
+    peer.write(&request(1, true)).await;
+    server.request().await;
+    server.ops.drain();
+    tokio::time::sleep(SECOND).await;
+    server.ops.cut_off();
+    let (closed, _) = soon(2 * SECOND, server.closed()).await;
+    assert_eq!(closed.reason, CloseReason::CutOff(Farewell::Shutdown));
 }
 
 /// A drain asked for while the connection's task is at work on operations must not be forgotten.

@@ -42,7 +42,7 @@ impl Connection {
             let Some(backlog) = &stream.backlog else { continue };
             assert!(backlog.adds_up(), "a backlog's octets are those of its pieces, and its end is last");
             // After a connection error nothing goes, and SETTINGS that overflow one window may have moved others.
-            let may_go = self.tx.shutdown.failure().is_none()
+            let may_go = !self.tx.shutdown.is_over()
                 && !backlog.is_empty()
                 && (stream.send_window.available() > 0 || backlog.next_needs_no_credit());
             assert!(

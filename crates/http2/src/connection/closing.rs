@@ -85,6 +85,7 @@ impl Tx {
         self.streams.remove(key);
         let id = leaving.id;
         self.leave(key, leaving, why, reset);
+        self.note_idleness();
         if self.streams.is_local(id) {
             self.notices.stream_slot |= self.opener_waits;
         }
@@ -106,6 +107,7 @@ impl Tx {
         let held = self.streams.get(stream).filter(|entry| entry.tenure == Tenure::HeldByApplication);
         let Some(id) = held.map(|entry| entry.id) else { return };
         self.streams.remove(stream);
+        self.note_idleness();
         if self.streams.is_local(id) {
             self.notices.stream_slot |= self.opener_waits;
         }

@@ -16,7 +16,7 @@
 //! The receiving half (`receive`, `data`, `field_block`, `section_memo`, `control`) parses and decodes; the sending
 //! half ([`Tx`], `pace`, `transmit`, `stalls`, `write`, `output`) owns the streams, the encoder and the output. They are split so that
 //! a handler called while bytes are parsed can answer at once. `credit`, `closing` and `shutdown` are about windows,
-//! the end of a stream and the end of the connection; `check` is what debug builds assert.
+//! the end of a stream and the end of the connection, `life` about when that comes by itself; `check` is what debug builds assert.
 //!
 //! Left out: keepalive (gRFC A8), extended CONNECT (RFC 8441), and pushes, which are refused.
 
@@ -26,6 +26,7 @@ mod control;
 mod credit;
 mod data;
 mod field_block;
+mod life;
 mod output;
 mod pace;
 mod receive;
@@ -40,6 +41,7 @@ mod write;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+pub use life::{Farewell, LifeLimits};
 pub use shutdown::PeerGoAway;
 pub use tx::Tx;
 pub use windows::Windows;
@@ -116,8 +118,10 @@ impl Connection {
         handler: &mut H,
     ) -> Result<usize, ConnectionError> {
         self.tx.now = now;
-        if let Some(error) = self.tx.shutdown.failure() {
-            return Err(error);
+        match self.tx.shutdown.ours {
+            Ours::Failed(error) => return Err(error),
+            Ours::CutOff => return Ok(input.len()),
+            Ours::Open | Ours::Announced { .. } | Ours::Final { .. } => {}
         }
         let taken =
             self.rx.advance(&mut self.tx, input, handler).map_err(|violation| self.fail(violation))?;
@@ -140,7 +144,7 @@ impl Connection {
             self.tx.pump();
         }
         // RFC 9113 §3.4: SETTINGS come first. Until the client's preface is here nothing is said.
-        if self.tx.announced && self.tx.shutdown.failure().is_none() {
+        if self.tx.announced && !self.tx.shutdown.is_over() {
             self.tx.announce_connection_credit();
         }
         self.check();
@@ -203,7 +207,7 @@ impl Connection {
     /// When [`Connection::on_tick`] must be called, if ever.
     #[must_use]
     pub fn next_timer(&self) -> Option<Instant> {
-        if self.tx.shutdown.failure().is_some() {
+        if self.tx.shutdown.is_over() {
             return None;
         }
         let goaway = match self.tx.shutdown.ours {
@@ -213,7 +217,8 @@ impl Connection {
         let patience = self.tx.config.limits.assembly_stall;
         let assembly = self.tx.budget.oldest_while_others_wait().map(|(_, since)| since + patience);
         let rx = self.rx.next_timer(self.tx.config.peer_timeout);
-        earliest(earliest(goaway, assembly), earliest(self.tx.stall_check, rx))
+        let stalls = earliest(self.tx.stall_check, rx);
+        earliest(earliest(goaway, assembly), earliest(stalls, self.life_timer()))
     }
 
     /// Acts on every timer that has run out.
@@ -231,6 +236,10 @@ impl Connection {
         if matches!(self.tx.shutdown.ours, Ours::Announced { deadline } if deadline <= now) {
             self.tx.finish_shutdown();
         }
+        self.mind_life(now, handler);
+        if self.is_cut_off() {
+            return Ok(());
+        }
         if let Some((stream, since)) = self.tx.budget.oldest_while_others_wait()
             && since + self.tx.config.limits.assembly_stall <= now
         {
@@ -247,11 +256,11 @@ impl Connection {
         self.tx.counters.tally()
     }
 
-    /// True once the connection may be closed: it goes away and no stream is left, or it failed.
+    /// True once the connection may be closed: it goes away and no stream is left, it failed, or it was cut off.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let over = match self.tx.shutdown.ours {
-            Ours::Failed(_) => return true,
+            Ours::Failed(_) | Ours::CutOff => return true,
             Ours::Final { .. } => true,
             // A client that was told to go away has nothing to wait for but its own streams.
             Ours::Open => self.tx.role == Role::Client && self.tx.shutdown.peers_last_id.is_some(),

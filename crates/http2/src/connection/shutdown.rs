@@ -2,6 +2,7 @@
 //!
 //! Invariant: once a last stream id was announced it is never raised.
 
+use super::life::Farewell;
 use crate::error::{ConnectionError, ErrorCode};
 use crate::stream::registry::MAX_STREAM_ID;
 use crate::time::Instant;
@@ -20,6 +21,8 @@ pub(crate) enum Ours {
     Final { last_stream_id: u32 },
     /// A violation ended the connection.
     Failed(ConnectionError),
+    /// Time was up: the last GOAWAY was sent, and streams were left.
+    CutOff,
 }
 
 /// What the peer's GOAWAY said.
@@ -35,6 +38,8 @@ pub struct PeerGoAway {
 #[derive(Clone, Debug)]
 pub(crate) struct Shutdown {
     pub(crate) ours: Ours,
+    /// Why we go away; of no meaning while `ours` is open or failed.
+    pub(crate) farewell: Farewell,
     /// The last id the peer will process, once it said so.
     pub(crate) peers_last_id: Option<u32>,
     pub(crate) peers_goaway: Option<Box<PeerGoAway>>,
@@ -42,7 +47,7 @@ pub(crate) struct Shutdown {
 
 impl Shutdown {
     pub(crate) const fn new() -> Self {
-        Self { ours: Ours::Open, peers_last_id: None, peers_goaway: None }
+        Self { ours: Ours::Open, farewell: Farewell::Shutdown, peers_last_id: None, peers_goaway: None }
     }
 
     /// True if a stream with this id, opened by the peer, is still let in.
@@ -50,7 +55,7 @@ impl Shutdown {
         match self.ours {
             Ours::Open | Ours::Announced { .. } => true,
             Ours::Final { last_stream_id } => id <= last_stream_id,
-            Ours::Failed(_) => false,
+            Ours::Failed(_) | Ours::CutOff => false,
         }
     }
 
@@ -70,6 +75,11 @@ impl Shutdown {
     /// True once either side has said that the connection goes away.
     pub(crate) const fn is_going_away(&self) -> bool {
         !self.may_open()
+    }
+
+    /// True once nothing may be received or sent any more.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.ours, Ours::Failed(_) | Ours::CutOff)
     }
 
     pub(crate) const fn failure(&self) -> Option<ConnectionError> {

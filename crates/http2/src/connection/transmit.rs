@@ -54,7 +54,7 @@ impl Tx {
     /// Moves data from backlogs into the output, fairly, up to the output's mark.
     pub(crate) fn pump(&mut self) {
         // RFC 9113 §5.4.1: after the GOAWAY of a connection error the connection is closed; it is the last frame.
-        if self.shutdown.failure().is_some() {
+        if self.shutdown.is_over() {
             return;
         }
         let mut connection_blocked = false;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Role;
+use super::life::{Farewell, Life};
 use super::output::Output;
 use super::shutdown::{Ours, SHUTDOWN_PING, Shutdown};
 use crate::config::Config;
@@ -70,6 +71,8 @@ pub struct Tx {
     /// Since when the output has been above its mark.
     pub(crate) output_full_since: Option<Instant>,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
+    /// Limits of how long the connection lives, if there are any.
+    pub(crate) life: Option<Box<Life>>,
 }
 
 impl Tx {
@@ -78,7 +81,7 @@ impl Tx {
         Self {
             role,
             now,
-            streams: Streams::new(role == Role::Client),
+            streams: Streams::new(role == Role::Client, config.first_stream_id),
             encoder: Encoder::new(config.encoder_table_octets),
             output: Output::default(),
             send_window: Window::new(65_535),
@@ -99,6 +102,7 @@ impl Tx {
             stall_check: None,
             output_full_since: None,
             observer: None,
+            life: None,
             config,
         }
     }
@@ -238,7 +242,7 @@ impl Tx {
 
     /// The id of the stream that may be opened now.
     fn may_open(&mut self) -> Result<u32, OpenError> {
-        if self.shutdown.failure().is_some() {
+        if self.shutdown.is_over() {
             return Err(OpenError::Closed);
         }
         if !self.shutdown.may_open() {
@@ -494,24 +498,22 @@ impl Tx {
     /// Begins a graceful end (RFC 9113 §6.8): a server announces it, lets in what is in flight, and then names the last
     /// stream it takes; a client opens no more streams. Streams that are open go on.
     pub fn shutdown(&mut self) {
-        if self.shutdown.ours != Ours::Open {
-            return;
-        }
-        match self.role {
-            Role::Server => {
-                // RFC 9113 §3.4: they come before any other frame, even if the client has not said a word yet.
-                self.write_announcement();
-                self.write_goaway(MAX_STREAM_ID, ErrorCode::NO_ERROR, b"graceful shutdown");
-                self.ping(SHUTDOWN_PING);
-                self.shutdown.ours = Ours::Announced { deadline: self.now + self.config.peer_timeout };
-            }
-            Role::Client => self.finish_shutdown(),
-        }
+        self.go_away(Farewell::Shutdown);
     }
 
+    /// The first step of a server's.
+    pub(super) fn announce_shutdown(&mut self, debug: &str) {
+        // RFC 9113 §3.4: they come before any other frame, even if the client has not said a word yet.
+        self.write_announcement();
+        self.write_goaway(MAX_STREAM_ID, ErrorCode::NO_ERROR, debug.as_bytes());
+        self.ping(SHUTDOWN_PING);
+        self.shutdown.ours = Ours::Announced { deadline: self.now + self.farewell_patience() };
+    }
+
+    /// The second, and a client's only one: it names the last stream that is taken.
     pub(crate) fn finish_shutdown(&mut self) {
         let last_stream_id = self.streams.last_remote();
-        self.write_goaway(last_stream_id, ErrorCode::NO_ERROR, b"");
+        self.write_goaway(last_stream_id, ErrorCode::NO_ERROR, self.shutdown.farewell.text().as_bytes());
         self.shutdown.ours = Ours::Final { last_stream_id };
     }
 

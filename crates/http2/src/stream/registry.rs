@@ -72,8 +72,9 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(we_are_client: bool) -> Self {
-        let (local_parity, next_local) = if we_are_client { (1, 1) } else { (0, 2) };
+    pub(crate) fn new(we_are_client: bool, first_id: u32) -> Self {
+        let (local_parity, next_local) =
+            if we_are_client { (1, first_id.min(MAX_STREAM_ID) | 1) } else { (0, 2) };
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -113,6 +114,11 @@ impl Streams {
     /// The id the next stream of ours gets; none when they are used up.
     pub(crate) fn next_local_id(&self) -> Option<u32> {
         (self.next_local <= MAX_STREAM_ID).then_some(self.next_local)
+    }
+
+    /// How many of them there are.
+    pub(crate) fn ids_left(&self) -> u32 {
+        MAX_STREAM_ID.checked_sub(self.next_local).map_or(0, |rest| rest / 2 + 1)
     }
 
     #[inline]
@@ -367,7 +373,7 @@ mod tests {
 
     #[test]
     fn lookups_tell_idle_live_and_closed_apart() {
-        let mut streams = Streams::new(false);
+        let mut streams = Streams::new(false, 1);
         assert_eq!(streams.lookup(5), Lookup::Idle);
         let key = streams.insert(stream(5));
         assert_eq!(streams.lookup(5), Lookup::Live(key));
@@ -386,7 +392,7 @@ mod tests {
     /// The ring grows when it takes in a stream whose place in the larger one is an older stream's.
     #[test]
     fn a_stream_that_makes_the_ring_grow_into_an_older_ones_place_is_forgotten_when_it_ends() {
-        let mut streams = Streams::new(false);
+        let mut streams = Streams::new(false, 1);
         let pinned = streams.insert(stream(1));
         let keys: Vec<_> = (51..=65).step_by(2).map(|id| (id, streams.insert(stream(id)))).collect();
         assert_eq!(streams.ring.len(), 2 * RING_MIN, "65 made it grow, and has the place of 1 there");
@@ -406,7 +412,7 @@ mod tests {
 
     #[test]
     fn every_live_stream_is_found_with_pinned_ones_among_them() {
-        let mut streams = Streams::new(false);
+        let mut streams = Streams::new(false, 1);
         let mut live = VecDeque::new();
         let mut pinned = Vec::new();
         for n in 0..20_000u32 {

@@ -21,6 +21,7 @@ mod s6_10_continuation;
 mod s6_5_settings;
 mod s6_7_ping;
 mod s6_8_goaway;
+mod s6_8_life;
 mod s6_9_flow_control;
 mod s6_layouts;
 mod s8_messages;

@@ -75,8 +75,10 @@ where
             Ok(more) => more,
             Err(error) => return self.close(CloseReason::Io(error.to_string())),
         };
-        if self.connection.is_finished() && self.connection.pending_output() == 0 {
-            return self.close(CloseReason::Finished);
+        // Who was cut off for want of time is not waited for.
+        let written = self.connection.pending_output() == 0 || self.connection.is_cut_off();
+        if self.connection.is_finished() && written {
+            return self.close(self.finished());
         }
         // A task that was spawned in this turn runs next on this worker, and may keep it: with the connection's own task
         // in the run queue as well, an idle worker is woken and takes that, and watches the sockets afterwards.
@@ -98,6 +100,10 @@ where
         match asked {
             Asked::GoOn => {}
             Asked::Drain => self.connection.tx(now).shutdown(),
+            Asked::CutOff => {
+                self.connection.tx(now).cut_off();
+                return Err(self.finished());
+            }
             Asked::Abort => return Err(CloseReason::Aborted),
         }
         Ok(any)

@@ -59,6 +59,7 @@ where
             CloseReason::PeerClosed
             | CloseReason::GoAway { .. }
             | CloseReason::Protocol(_)
+            | CloseReason::CutOff(_)
             | CloseReason::Finished => Stage::Flushing { until: now + LINGER },
         };
         let closed = self.closed_by(reason, now);
@@ -66,6 +67,14 @@ where
         self.app.on_closed(&closed, unapplied);
         self.closed = Some(Box::new(closed));
         false
+    }
+
+    /// The end of a connection that is finished: by itself, or because its time was up.
+    pub(super) fn finished(&self) -> CloseReason {
+        match self.connection.farewell() {
+            Some(why) if self.connection.is_cut_off() => CloseReason::CutOff(why),
+            _ => CloseReason::Finished,
+        }
     }
 
     /// The end of the socket, told by the most telling reason: a graceful end, or what the peer said before.
