@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use clearway_http2::settings::PeerSettings;
 use clearway_http2::{BlockedOn, By, ErrorCode, Reset};
-use clearway_transport::{CloseReason, ConnectPhase, PeerAddr};
+use clearway_transport::{CloseReason, ConnectFault, ConnectPhase, PeerAddr};
 
 /// The connection a call was on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,9 @@ pub enum TransportEvent {
         phase: ConnectPhase,
         /// Where to.
         address: String,
-        /// The system's error.
+        /// What failed, for a program.
+        fault: ConnectFault,
+        /// What failed, for a person.
         error: String,
     },
     /// The peer is going away and did not take the stream, or ended the connection with an error.
@@ -185,10 +187,10 @@ impl fmt::Display for Blocked {
 impl fmt::Display for TransportEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { phase, address, error } => {
+            Self::Connect { phase, address, fault, error } => {
                 write!(f, "{phase} failed for {address}: {error}")?;
-                match phase {
-                    ConnectPhase::Settings => {
+                match (phase, fault) {
+                    (ConnectPhase::Settings, ConnectFault::Io(_) | ConnectFault::Ended) => {
                         f.write_str("; it may be a port for HTTP/1, or with TLS on one side only")
                     }
                     _ => Ok(()),

@@ -67,7 +67,8 @@ pub mod transport {
     #[cfg(feature = "tls")]
     pub use clearway_transport::tls::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
     pub use clearway_transport::{
-        Address, AddressError, CloseReason, Closed, ConnectPhase, Listener, PeerAddr, Stream, pair,
+        Address, AddressError, CloseReason, Closed, ConnectFault, ConnectPhase, Listener, PeerAddr, Spoken,
+        Stream, TlsAlert, TlsError, TlsFailure, WrongProtocol, pair,
     };
 }
 

@@ -2,11 +2,13 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::io;
 
 use clearway_http2::limits::Tally;
 use clearway_http2::{ConnectionError, ErrorCode, Farewell};
 
 use crate::address::PeerAddr;
+use crate::fault::{ConnectFault, TlsError, WrongProtocol};
 
 /// What ended a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub enum CloseReason {
     PeerClosed,
     /// The socket failed.
     Io(String),
+    /// TLS failed: the peer's refusal, which may come after the handshake is over for this side, or a broken rule.
+    Tls(TlsError),
+    /// The server speaks something else than cleartext HTTP/2.
+    WrongProtocol(WrongProtocol),
     /// The peer broke a rule of HTTP/2, or pressed against a limit of ours.
     Protocol(ConnectionError),
     /// The socket took nothing for so long.
@@ -34,6 +40,30 @@ pub enum CloseReason {
     Aborted,
 }
 
+impl CloseReason {
+    /// The reason an error of the stream is.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        let inner = error.get_ref();
+        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
+            return Self::Tls(tls.clone());
+        }
+        match inner.and_then(|inner| inner.downcast_ref::<WrongProtocol>()) {
+            Some(wrong) => Self::WrongProtocol(*wrong),
+            None => Self::Io(error.to_string()),
+        }
+    }
+
+    /// Why a connection is of no use that ended for this reason before the peer's SETTINGS came.
+    #[must_use]
+    pub const fn connect_fault(&self) -> ConnectFault {
+        match self {
+            Self::Tls(error) => ConnectFault::Tls(error.failure),
+            Self::WrongProtocol(wrong) => ConnectFault::WrongProtocol(wrong.spoken),
+            _ => ConnectFault::Ended,
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,6 +72,8 @@ impl fmt::Display for CloseReason {
             Self::GoAway { code, debug } => write!(f, "peer sent GOAWAY({code}, \"{debug}\")"),
             Self::PeerClosed => f.write_str("closed by the peer without GOAWAY"),
             Self::Io(error) => write!(f, "socket error: {error}"),
+            Self::Tls(error) => error.fmt(f),
+            Self::WrongProtocol(wrong) => wrong.fmt(f),
             Self::Protocol(error) => write!(f, "peer broke a rule: {error}"),
             Self::WriteStalled(after) => write!(f, "peer read nothing for {after:?} (limit: write_timeout)"),
             Self::CutOff(why) => f.write_str(why.cut_text()),

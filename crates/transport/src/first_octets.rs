@@ -10,6 +10,8 @@ use std::io::{self, IoSlice};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::fault::{Spoken, WrongProtocol};
+
 /// A stream whose first read is looked at.
 #[derive(Debug)]
 pub struct FirstOctets<Io> {
@@ -37,20 +39,15 @@ impl<Io> FirstOctets<Io> {
 }
 
 fn verdict(first: &[u8]) -> io::Result<()> {
-    let (kind, what) = match first {
-        [] => (
+    match Spoken::of(first) {
+        _ if first.is_empty() => Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "closed by the peer before it said anything (if it speaks TLS, the target must say https://)",
-        ),
-        // A record of TLS: alert, version 3.x (RFC 8446 §5.1).
-        [21, 3, ..] => (
-            io::ErrorKind::InvalidData,
-            "the peer speaks TLS, not cleartext HTTP/2: the target must say https://",
-        ),
-        [b'H', b'T', b'T', b'P', ..] => (io::ErrorKind::InvalidData, "the peer speaks HTTP/1, not HTTP/2"),
-        _ => return Ok(()),
-    };
-    Err(io::Error::new(kind, what))
+        )),
+        spoken @ (Spoken::Tls | Spoken::Http1) => Err(WrongProtocol { spoken }.into()),
+        // Frames, whole or not; what is neither is for the engine to name.
+        Spoken::Http2 | Spoken::Unknown => Ok(()),
+    }
 }
 
 impl<Io: AsyncRead + Unpin> AsyncRead for FirstOctets<Io> {
@@ -101,6 +98,7 @@ mod tests {
         for (first, named) in [
             (&b""[..], "before it said anything"),
             (&[21, 3, 3, 0, 2, 2, 70], "speaks TLS"),
+            (&[22, 3, 3, 0, 2, 2, 70], "speaks TLS"),
             (b"HTTP/1.1 400 Bad Request", "HTTP/1"),
         ] {
             assert!(verdict(first).unwrap_err().to_string().contains(named), "{first:?}");

@@ -18,6 +18,7 @@ mod cause;
 mod clock;
 mod connect;
 mod driver;
+mod fault;
 mod first_octets;
 #[cfg(all(test, clearway_loom))]
 mod loom_models;
@@ -34,6 +35,7 @@ pub use cause::{CloseReason, Closed};
 pub use clock::Clock;
 pub use connect::{ConnectError, ConnectPhase, connect};
 pub use driver::{Driver, DriverConfig};
+pub use fault::{ConnectFault, Spoken, TlsAlert, TlsError, TlsFailure, WrongProtocol};
 pub use first_octets::FirstOctets;
 pub use op_queue::OpQueue;
 pub use stream::{Stream, pair};

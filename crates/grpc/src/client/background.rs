@@ -13,7 +13,9 @@ use std::io;
 use std::sync::Arc;
 
 use clearway_http2::Connection;
-use clearway_transport::{Address, Clock, CloseReason, ConnectError, ConnectPhase, Driver, OpQueue};
+use clearway_transport::{
+    Address, Clock, CloseReason, ConnectError, ConnectFault, ConnectPhase, Driver, OpQueue,
+};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
@@ -148,8 +150,12 @@ impl Background {
             return self.policy.gone();
         }
         self.step = None;
+        let fault = reason.as_ref().map_or(ConnectFault::Ended, CloseReason::connect_fault);
+        // A server of TLS 1.3 refuses a client's certificate when the handshake is over for the client.
+        let phase =
+            if matches!(fault, ConnectFault::Tls(_)) { ConnectPhase::Tls } else { ConnectPhase::Settings };
         let error = reason.map_or_else(|| "the peer is going away".to_owned(), |reason| reason.to_string());
-        let why = self.failure(ConnectPhase::Settings, &current.address, error);
+        let why = self.failure(phase, &current.address, fault, error);
         self.failed(why)
     }
 
@@ -173,8 +179,9 @@ impl Background {
                 if let Some(current) = self.current.take() {
                     current.ops.abort();
                 }
-                let error = io::Error::from(io::ErrorKind::TimedOut).to_string();
-                let why = self.failure(ConnectPhase::Settings, &address, error);
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                let fault = ConnectFault::of(&error);
+                let why = self.failure(ConnectPhase::Settings, &address, fault, error.to_string());
                 self.failed(why)
             }
             Done::Rested => self.policy.rested(),
@@ -210,7 +217,12 @@ impl Background {
         self.step = Some(Box::pin(async move {
             tokio::time::sleep_until(not_before).await;
             if let Some(why) = endpoint.refusal() {
-                return Done::Resolved(Err(connect_failed(ConnectPhase::Resolve, endpoint.to_string(), why)));
+                let error = io::Error::new(io::ErrorKind::InvalidInput, why);
+                return Done::Resolved(Err(connect_failed(
+                    ConnectPhase::Resolve,
+                    endpoint.to_string(),
+                    &error,
+                )));
             }
             if let Some(address) = endpoint.custom_address() {
                 return Done::Resolved(Ok(vec![address]));
@@ -218,8 +230,8 @@ impl Background {
             Done::Resolved(match tokio::time::timeout_at(deadline, endpoint.target().resolve()).await {
                 Ok(answer) => answer.map_err(|error| refused(&error)),
                 Err(_) => {
-                    let error = io::Error::from(io::ErrorKind::TimedOut).to_string();
-                    Err(connect_failed(ConnectPhase::Resolve, endpoint.to_string(), error))
+                    let error = io::Error::from(io::ErrorKind::TimedOut);
+                    Err(connect_failed(ConnectPhase::Resolve, endpoint.to_string(), &error))
                 }
             })
         }));
@@ -279,13 +291,13 @@ impl Background {
         }
     }
 
-    fn failure(&self, phase: ConnectPhase, address: &Address, error: String) -> Status {
+    fn failure(&self, phase: ConnectPhase, address: &Address, fault: ConnectFault, error: String) -> Status {
         let address = if self.endpoint.custom_address().is_some() {
             self.endpoint.to_string()
         } else {
             address.to_string()
         };
-        connect_failed(phase, address, error)
+        connect_status(phase, address, fault, error)
     }
 }
 
@@ -299,10 +311,17 @@ impl Drop for Background {
     }
 }
 
-fn connect_failed(phase: ConnectPhase, address: String, error: String) -> Status {
-    Status::from_transport(Code::Unavailable, unsent(TransportEvent::Connect { phase, address, error }))
+fn connect_failed(phase: ConnectPhase, address: String, error: &io::Error) -> Status {
+    connect_status(phase, address, ConnectFault::of(error), error.to_string())
+}
+
+fn connect_status(phase: ConnectPhase, address: String, fault: ConnectFault, error: String) -> Status {
+    Status::from_transport(
+        Code::Unavailable,
+        unsent(TransportEvent::Connect { phase, address, fault, error }),
+    )
 }
 
 fn refused(error: &ConnectError) -> Status {
-    connect_failed(error.phase, error.address.to_string(), error.source.to_string())
+    connect_failed(error.phase, error.address.to_string(), &error.source)
 }

@@ -73,7 +73,10 @@ where
         self.deferred = false;
         let more_to_write = match self.write(cx, now) {
             Ok(more) => more,
-            Err(error) => return self.close(CloseReason::Io(error.to_string())),
+            Err(error) => {
+                let reason = self.last_words(cx, now, &error);
+                return self.close(reason);
+            }
         };
         // Who was cut off for want of time is not waited for.
         let written = self.connection.pending_output() == 0 || self.connection.is_cut_off();
@@ -133,7 +136,7 @@ where
 
     /// Reads and parses until the socket is empty or the turn's share is used up; true if there may be more. `now` is when
     /// the turn began, and then when the last octets came: the first have come with the turn.
-    fn read(&mut self, cx: &mut Context<'_>, now: &mut Instant) -> Result<bool, CloseReason> {
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, now: &mut Instant) -> Result<bool, CloseReason> {
         self.held_back = false;
         if !self.untaken.is_empty() {
             let held = core::mem::take(&mut self.untaken);
@@ -160,7 +163,7 @@ where
             let mut buf = ReadBuf::new(scratch);
             match unconstrained(cx, |cx| Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Err(error)) => return Err(self.ended_by(CloseReason::Io(error.to_string()))),
+                Poll::Ready(Err(error)) => return Err(self.ended_by(CloseReason::of(&error))),
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
                     return Err(self.ended_by(CloseReason::PeerClosed));
                 }

@@ -9,6 +9,7 @@
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use std::io;
 
 use clearway_http2::{ErrorCode, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -54,9 +55,13 @@ where
         let now = self.clock.now();
         self.stage = match reason {
             // There is nobody to say anything to, or nothing to say.
-            CloseReason::Io(_) | CloseReason::Aborted | CloseReason::WriteStalled(_) => Stage::Done,
+            CloseReason::Io(_)
+            | CloseReason::WrongProtocol(_)
+            | CloseReason::Aborted
+            | CloseReason::WriteStalled(_) => Stage::Done,
             // The peer may have shut its side only, and still read.
             CloseReason::PeerClosed
+            | CloseReason::Tls(_)
             | CloseReason::GoAway { .. }
             | CloseReason::Protocol(_)
             | CloseReason::CutOff(_)
@@ -89,6 +94,23 @@ where
                 CloseReason::GoAway { code: goaway.code, debug: goaway.debug.escape_ascii().to_string() }
             }
             None => reason,
+        }
+    }
+
+    /// Why the socket takes nothing any more: what the peer said before it closed, such as GOAWAY or an alert, lies unread in
+    /// the socket, and is more telling than the error.
+    pub(super) fn last_words(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        error: &io::Error,
+    ) -> CloseReason {
+        let mut at = now;
+        match self.read(cx, &mut at) {
+            Err(CloseReason::PeerClosed | CloseReason::Io(_)) | Ok(_) => {
+                self.ended_by(CloseReason::of(error))
+            }
+            Err(reason) => reason,
         }
     }
 

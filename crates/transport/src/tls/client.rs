@@ -3,14 +3,18 @@
 use core::fmt;
 use std::sync::Arc;
 
+use clearway_http2::Role;
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::failure::Notes;
 use super::stream::TlsStream;
-use super::{ALPN_H2, Certificate, Identity, TlsConfigError, TlsError, provider};
+use super::{ALPN_H2, Certificate, Identity, TlsConfigError, TlsError, TlsFailure, provider};
 
 /// Whom a client trusts and what it presents. Names follow tonic's.
 ///
@@ -128,13 +132,8 @@ impl ClientTlsConfig {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
             }
         };
-        let mut config = match &self.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let (chain, key) = identity.read()?;
-                builder.with_client_auth_cert(chain, key)?
-            }
-        };
+        let shown = self.identity.as_ref().map(Identity::certified).transpose()?.map(Arc::new);
+        let mut config = builder.with_client_cert_resolver(Arc::new(Shows(shown)));
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         if self.key_log {
             config.key_log = Arc::new(rustls::KeyLogFile::new());
@@ -215,6 +214,24 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
+/// What a client shows when it is asked who it is. It notes that it was.
+#[derive(Debug)]
+struct Shows(Option<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Shows {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Notes::leave(|notes| {
+            notes.asked = true;
+            notes.shown = self.0.is_some();
+        });
+        self.0.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// Turns connected streams into TLS streams. Clones share the sessions that can be resumed.
 #[derive(Clone)]
 pub struct TlsConnector {
@@ -262,8 +279,10 @@ impl TlsConnector {
     where
         Io: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = self.name(host).map_err(|error| TlsError::Certificate(error.to_string()))?;
-        let session = ClientConnection::new(Arc::clone(&self.config), name)?;
+        let cannot = |why: String| TlsError::new(Role::Client, TlsFailure::Config, why);
+        let name = self.name(host).map_err(|error| cannot(error.to_string()))?;
+        let session = ClientConnection::new(Arc::clone(&self.config), name);
+        let session = session.map_err(|error| cannot(error.to_string()))?;
         let mut tls = TlsStream::new(io, session.into());
         tls.shake_hands().await?;
         Ok(tls)

@@ -6,12 +6,13 @@ use core::task::Poll;
 use core::time::Duration;
 use std::sync::Arc;
 
+use clearway_http2::Role;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
 use super::admission::Admission;
 use super::stream::TlsStream;
-use super::{ALPN_H2, Certificate, Identity, TlsConfigError, TlsError, provider};
+use super::{ALPN_H2, Certificate, Identity, TlsConfigError, TlsError, TlsFailure, provider};
 use crate::stream::Stream;
 
 /// What a server presents and asks for. Names follow tonic's.
@@ -183,7 +184,9 @@ impl TlsAcceptor {
     /// Dropping the future closes the connection.
     pub async fn accept(&self, stream: Stream) -> Result<Stream, TlsError> {
         let mut ticket = self.admission.enter();
-        let session = ServerConnection::new(Arc::clone(&self.config))?;
+        let failed = |failure| TlsError::new(Role::Server, failure, "");
+        let session = ServerConnection::new(Arc::clone(&self.config))
+            .map_err(|error| TlsError { detail: error.to_string(), ..failed(TlsFailure::Config) })?;
         let mut tls = TlsStream::new(stream, session.into());
         let handshake = async {
             let outcome = tls.shake_hands().await;
@@ -196,9 +199,9 @@ impl TlsAcceptor {
             let mut handshake = pin!(tokio::time::timeout(self.timeout, handshake));
             poll_fn(|cx| {
                 if pin!(&mut ticket.evicted).poll(cx).is_ready() {
-                    return Poll::Ready(Err(TlsError::Crowded));
+                    return Poll::Ready(Err(failed(TlsFailure::Crowded)));
                 }
-                handshake.as_mut().poll(cx).map(|timed| timed.unwrap_or(Err(TlsError::TimedOut)))
+                handshake.as_mut().poll(cx).map(|timed| timed.unwrap_or(Err(failed(TlsFailure::TimedOut))))
             })
             .await
         };

@@ -18,10 +18,13 @@ use core::time::Duration;
 use std::cell::Cell;
 use std::io::{self, IoSlice, Read, Write};
 
+use clearway_http2::Role;
 use rustls::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{ALPN_H2, Instead, TlsError};
+use super::failure::Notes;
+use super::{ALPN_H2, TlsError, TlsFailure};
+use crate::fault::Spoken;
 
 /// Ciphertext read at once: with what a record that is not complete yet can hold (16 KiB), its plaintext fits the scratch
 /// of the driver.
@@ -51,6 +54,8 @@ pub struct TlsStream<Io> {
     closing: bool,
     /// No octet has come yet.
     fresh: bool,
+    /// What was asked of our resolvers.
+    notes: Notes,
 }
 
 impl<Io> TlsStream<Io> {
@@ -62,18 +67,48 @@ impl<Io> TlsStream<Io> {
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
     pub(super) fn new(io: Io, session: Connection) -> Self {
-        Self { io, session, untaken: Vec::new(), failed: None, closing: false, fresh: true }
+        Self {
+            io,
+            session,
+            untaken: Vec::new(),
+            failed: None,
+            closing: false,
+            fresh: true,
+            notes: Notes::default(),
+        }
     }
 
     /// Shakes hands, and sees that both sides mean HTTP/2.
     pub(super) async fn shake_hands(&mut self) -> Result<(), TlsError> {
         poll_fn(|cx| self.poll_handshake(cx)).await?;
         // RFC 9113 §3.3: a client that does not offer h2, or a server that does not choose it, speaks something else.
-        if self.session.alpn_protocol() == Some(ALPN_H2) { Ok(()) } else { Err(TlsError::NoHttp2) }
+        if self.session.alpn_protocol() == Some(ALPN_H2) {
+            return Ok(());
+        }
+        Err(self.error(TlsFailure::NoHttp2, ""))
+    }
+
+    const fn role(&self) -> Role {
+        match self.session {
+            Connection::Client(_) => Role::Client,
+            Connection::Server(_) => Role::Server,
+        }
+    }
+
+    fn error(&self, failure: TlsFailure, detail: impl Into<String>) -> TlsError {
+        TlsError::new(self.role(), failure, detail)
+    }
+
+    /// Lets the session see what it was given.
+    fn process(&mut self) -> Result<(), TlsError> {
+        let Self { session, notes, .. } = self;
+        let outcome = notes.collect(|| session.process_new_packets().map(drop));
+        outcome.map_err(|error| self.notes.name(self.role(), error))
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TlsError>> {
-        let lost = |error: io::Error| TlsError::Lost(error.to_string());
+        let role = self.role();
+        let lost = |error: io::Error| TlsError::new(role, TlsFailure::Lost, error.to_string());
         loop {
             // While ours waits for the peer to read, the peer may wait for us to.
             let sent = self.poll_send(cx).map_err(lost)?;
@@ -104,16 +139,18 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
 
     fn take_handshake(&mut self, mut input: &[u8]) -> Result<(), TlsError> {
         if input.is_empty() {
-            return Err(TlsError::Lost("the peer closed the connection".to_owned()));
+            return Err(self.error(TlsFailure::Lost, "the peer closed it"));
         }
         // RFC 8446 §5.1: the content type of a first record is handshake or alert.
         if core::mem::take(&mut self.fresh) && !matches!(input, [21 | 22, ..]) {
             self.fresh = true;
-            return Err(TlsError::NotTls(Instead::of(input.get(..FIRST_OCTETS).unwrap_or(input))));
+            let spoken = Spoken::of(input.get(..FIRST_OCTETS).unwrap_or(input));
+            return Err(self.error(TlsFailure::NotTls(spoken), ""));
         }
         while !input.is_empty() && self.session.is_handshaking() {
-            self.session.read_tls(&mut input).map_err(|error| TlsError::Protocol(error.to_string()))?;
-            self.session.process_new_packets()?;
+            let read = self.session.read_tls(&mut input);
+            read.map_err(|error| self.error(TlsFailure::Protocol, error.to_string()))?;
+            self.process()?;
         }
         // What came with the last message of the handshake.
         self.untaken.extend_from_slice(input);
@@ -194,7 +231,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
                 // After close_notify nothing counts.
                 return Ok(());
             }
-            self.session.process_new_packets().map_err(|error| io::Error::from(TlsError::from(error)))?;
+            self.process()?;
             self.drain(out)?;
         }
         Ok(())
