@@ -34,6 +34,8 @@ pub enum CallPhase {
     Connecting,
     /// Waiting for a free stream on its connection.
     Queued,
+    /// Waiting until it is sent again.
+    BackingOff,
     /// Sent, without an answer yet.
     AwaitingHeaders,
     /// The response had begun.
@@ -149,6 +151,7 @@ impl fmt::Display for CallPhase {
         f.write_str(match self {
             Self::Connecting => "while waiting for a connection",
             Self::Queued => "while waiting for a free stream",
+            Self::BackingOff => "while waiting to be sent again",
             Self::AwaitingHeaders => "while waiting for the response to begin",
             Self::Streaming => "in the middle of the response",
         })

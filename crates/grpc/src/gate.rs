@@ -16,20 +16,49 @@ use crate::sync::Mutex;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct GateClosed;
 
+/// What one stream lets its writer send; without a lock, for those who have one.
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct Flow {
     in_flight: usize,
     /// A writer with this much in flight waits; one with nothing in flight does not.
     mark: usize,
     backlogged: bool,
-    closed: bool,
-    waker: Option<Waker>,
 }
 
-impl State {
-    const fn is_open(&self) -> bool {
-        (self.in_flight == 0 || self.in_flight < self.mark) && !self.backlogged
+impl Flow {
+    /// Shut until the stream exists.
+    pub(crate) const fn shut() -> Self {
+        Self { in_flight: 0, mark: 0, backlogged: true }
     }
+
+    /// The mark, if the writer may go on.
+    pub(crate) fn open(&self) -> Option<usize> {
+        let is_open = (self.in_flight == 0 || self.in_flight < self.mark) && !self.backlogged;
+        is_open.then_some(self.mark)
+    }
+
+    /// See [`SendGate::pushed`].
+    pub(crate) const fn pushed(&mut self, octets: usize) {
+        self.in_flight = self.in_flight.saturating_add(octets);
+    }
+
+    /// See [`SendGate::applied`].
+    pub(crate) const fn applied(&mut self, octets: usize, backlogged: bool, mark: usize) {
+        self.in_flight = self.in_flight.saturating_sub(octets);
+        (self.backlogged, self.mark) = (backlogged, mark);
+    }
+
+    /// See [`SendGate::writable`].
+    pub(crate) const fn writable(&mut self, mark: usize) {
+        (self.backlogged, self.mark) = (false, mark);
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    flow: Flow,
+    closed: bool,
+    waker: Option<Waker>,
 }
 
 /// Between one writer and the connection's task.
@@ -41,12 +70,13 @@ pub(crate) struct SendGate {
 impl SendGate {
     /// A gate that is open; see [`SendGate::applied`] for the mark.
     pub(crate) fn open(mark: usize) -> Self {
-        Self { state: Mutex::new(State { mark, ..State::default() }) }
+        Self { state: Mutex::new(State { flow: Flow { mark, ..Flow::default() }, ..State::default() }) }
     }
 
-    /// A gate that is shut until [`SendGate::writable`]: the call has no stream yet.
+    /// A gate that is shut until [`SendGate::writable`].
+    #[cfg(all(test, clearway_loom))]
     pub(crate) fn shut() -> Self {
-        Self { state: Mutex::new(State { backlogged: true, ..State::default() }) }
+        Self { state: Mutex::new(State { flow: Flow::shut(), ..State::default() }) }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -60,22 +90,8 @@ impl SendGate {
             if state.closed {
                 return Poll::Ready(Err(GateClosed));
             }
-            if state.is_open() {
-                return Poll::Ready(Ok(state.mark));
-            }
-            match &mut state.waker {
-                Some(old) => old.clone_from(cx.waker()),
-                None => state.waker = Some(cx.waker().clone()),
-            }
-            Poll::Pending
-        })
-    }
-
-    /// Ready when the stream is over; registers the waker otherwise.
-    pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
-        self.with(|state| {
-            if state.closed {
-                return Poll::Ready(());
+            if let Some(mark) = state.flow.open() {
+                return Poll::Ready(Ok(mark));
             }
             match &mut state.waker {
                 Some(old) => old.clone_from(cx.waker()),
@@ -87,23 +103,22 @@ impl SendGate {
 
     /// The writer is about to push so many octets.
     pub(crate) fn pushed(&self, octets: usize) {
-        self.with(|state| state.in_flight = state.in_flight.saturating_add(octets));
+        self.with(|state| state.flow.pushed(octets));
     }
 
     /// The connection took so many octets; `backlogged` says whether its stream holds too much now, and `mark` how many
     /// octets may be on their way from now on.
     pub(crate) fn applied(&self, octets: usize, backlogged: bool, mark: usize) -> Option<Waker> {
         self.with(|state| {
-            state.in_flight = state.in_flight.saturating_sub(octets);
-            (state.backlogged, state.mark) = (backlogged, mark);
-            if state.is_open() { state.waker.take() } else { None }
+            state.flow.applied(octets, backlogged, mark);
+            if state.flow.open().is_some() { state.waker.take() } else { None }
         })
     }
 
     /// The stream's backlog has drained.
     pub(crate) fn writable(&self, mark: usize) -> Option<Waker> {
         self.with(|state| {
-            (state.backlogged, state.mark) = (false, mark);
+            state.flow.writable(mark);
             state.waker.take()
         })
     }
@@ -136,10 +151,10 @@ mod tests {
         assert!(gate.poll_open(&cx).is_pending());
         assert!(gate.writable(MARK).is_some());
         assert_eq!(gate.poll_open(&cx), Poll::Ready(Ok(MARK)));
-        assert!(gate.poll_closed(&cx).is_pending());
+        gate.pushed(MARK);
+        assert!(gate.poll_open(&cx).is_pending());
         assert!(gate.close().is_some());
         assert_eq!(gate.poll_open(&cx), Poll::Ready(Err(GateClosed)));
-        assert!(gate.poll_closed(&cx).is_ready());
     }
 
     #[test]

@@ -19,8 +19,11 @@
 //! Cargo feature `gzip` (off by default) brings [`codec::CompressionEncoding::Gzip`]; other algorithms plug in with or without
 //! it.
 //!
-//! Left out so far: retries by policy, balancing over several addresses, interceptors.
+//! Cargo feature `service-config` (off by default) reads [`client::ServiceConfig`] from JSON.
+//!
+//! Left out so far: balancing over several addresses, interceptors.
 
+mod attempt;
 mod balance;
 mod cause;
 mod code;
@@ -61,6 +64,7 @@ pub use streaming::Streaming;
 /// Servers, channels and the addresses they use.
 pub mod transport {
     pub use crate::Error;
+    pub use crate::attempt::Attempt;
     pub use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
     pub use crate::client::{Channel, Endpoint};
     pub use crate::server::{Router, Server, ServerCounters, ThreadPerCore};

@@ -23,6 +23,8 @@ pub struct Request<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     pub(crate) deadline: Deadline,
+    /// None: as the channel has it.
+    pub(crate) wait_for_ready: Option<bool>,
     pub(crate) peer: Option<Arc<PeerAddr>>,
     pub(crate) extensions: Extensions,
 }
@@ -106,6 +108,14 @@ impl<T> Request<T> {
     /// Default: none; the smaller of this and the channel's own timeout counts.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.context.deadline = Deadline::After(timeout);
+    }
+
+    /// Client: whether the call waits for a connection where none can be made, as long as its deadline allows, instead of
+    /// failing with UNAVAILABLE (gRPC's wait-for-ready page).
+    ///
+    /// Default: as the channel's service config says for the method, or else its endpoint.
+    pub fn set_wait_for_ready(&mut self, wait: bool) {
+        self.context.wait_for_ready = Some(wait);
     }
 
     /// Client: sends this request as it is, although its client compresses. The response may still be compressed.

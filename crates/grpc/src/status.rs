@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing, Name};
 
+use crate::attempt::{Attempt, Attempts};
 use crate::cause::TransportCause;
 use crate::metadata::MetadataMap;
 use crate::{Code, percent};
@@ -29,6 +30,7 @@ struct Inner {
     metadata: MetadataMap,
     transport: Option<Arc<TransportCause>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    attempts: Attempts,
 }
 
 macro_rules! constructors {
@@ -91,6 +93,7 @@ impl Status {
             metadata: MetadataMap::new(),
             transport: None,
             source: None,
+            attempts: Attempts::default(),
         }))
     }
 
@@ -175,6 +178,13 @@ impl Status {
         self.0.transport.as_deref()
     }
 
+    /// The attempts that were made at the call, the one this status is of at the end; empty for a call without a policy of
+    /// retries or hedging. [`Status::message`] does not have them, its `Display` has.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        self.0.attempts.as_slice()
+    }
+
     /// Sets what caused this status; it is not sent.
     pub fn set_source(&mut self, source: Arc<dyn StdError + Send + Sync + 'static>) -> &mut Self {
         self.0.source = Some(source);
@@ -222,6 +232,12 @@ impl Status {
         self
     }
 
+    /// The same status with the attempts that led to it.
+    pub(crate) fn and_attempts(mut self, attempts: Vec<Attempt>) -> Self {
+        self.0.attempts = Attempts::of(attempts);
+        self
+    }
+
     /// This status as trailer fields.
     pub(crate) fn trailer(&self) -> Trailer<'_> {
         let details = &self.0.details;
@@ -262,7 +278,12 @@ const DETAILS: &[u8] = b"grpc-status-details-bin";
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (code, message) = (self.code(), self.message());
-        if message.is_empty() { code.fmt(f) } else { write!(f, "{code}: {message}") }
+        if message.is_empty() {
+            code.fmt(f)?;
+        } else {
+            write!(f, "{code}: {message}")?;
+        }
+        self.0.attempts.fmt(f)
     }
 }
 
@@ -279,6 +300,9 @@ impl fmt::Debug for Status {
         }
         if let Some(transport) = &self.0.transport {
             debug.field("transport", transport);
+        }
+        if !self.attempts().is_empty() {
+            debug.field("attempts", &self.attempts());
         }
         debug.finish()
     }

@@ -4,9 +4,11 @@ use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::sync::Arc;
 
 use futures_core::Stream;
 
+use crate::client::Throttle;
 use crate::codec::compression::Unpacking;
 use crate::codec::{Decoder, Message};
 use crate::inbound::Reader;
@@ -23,6 +25,8 @@ pub struct Streaming<T> {
     decoder: Box<dyn Decoder<Item = T, Error = Status> + Send>,
     unpacking: Unpacking,
     state: State,
+    /// Client: what a good end is told to.
+    throttle: Option<Arc<Throttle>>,
 }
 
 enum State {
@@ -40,7 +44,13 @@ impl<T> Streaming<T> {
         decoder: impl Decoder<Item = T, Error = Status> + Send + 'static,
         unpacking: Unpacking,
     ) -> Self {
-        Self { reader, decoder: Box::new(decoder), unpacking, state: State::Open }
+        Self { reader, decoder: Box::new(decoder), unpacking, state: State::Open, throttle: None }
+    }
+
+    /// Tells a good end to a channel's retry throttle.
+    pub(crate) fn counted_by(mut self, throttle: Option<Arc<Throttle>>) -> Self {
+        self.throttle = throttle;
+        self
     }
 
     /// The next message; `None` at the end.
@@ -74,6 +84,9 @@ impl<T> Streaming<T> {
         Poll::Ready(match core::task::ready!(self.reader.poll_message(cx)) {
             Ok(message) => self.decode(message),
             Err(Ok(trailers)) => {
+                if let Some(throttle) = self.throttle.take() {
+                    throttle.succeeded();
+                }
                 self.state = State::Ended(trailers);
                 Ok(None)
             }

@@ -282,8 +282,13 @@ impl Background {
         if matches!(self.state, Connectivity::Idle | Connectivity::Connecting) {
             return;
         }
-        while let Some(call) = self.shared.pop_waiting() {
+        let failing = matches!(self.state, Connectivity::TransientFailure(_));
+        while let Some(call) = self.shared.pop_waiting(failing) {
             if let Err(call) = self.shared.place(call) {
+                if failing {
+                    self.shared.pass_over(call);
+                    continue;
+                }
                 // The connection is over; its report is on the way and wakes this task.
                 self.shared.put_back(call);
                 return;

@@ -43,7 +43,7 @@ impl Backoff {
 
 /// A number between 0 and 1 that differs between programs and calls. The standard library seeds its hash maps at random;
 /// that is random enough to spread clients.
-fn chance() -> f64 {
+pub(super) fn chance() -> f64 {
     let random = std::hash::RandomState::new().build_hasher().finish();
     let top = u32::try_from(random >> 32).unwrap_or(0);
     f64::from(top) / f64::from(u32::MAX)

@@ -16,6 +16,8 @@ use tokio::sync::{Notify, watch};
 use super::background::Background;
 use super::connection::ClientOp;
 use super::endpoint::Endpoint;
+use super::replay::Room;
+use super::service_config::Methods;
 use super::start::{StartCall, unsent};
 use super::waiting::{Places, Waiting};
 use crate::balance::{Connectivity, DropAll, Pick, Picker, Published, QueueAll};
@@ -41,6 +43,8 @@ pub(crate) enum Event {
 #[derive(Default)]
 struct Mail {
     waiting: Waiting,
+    /// Calls that wait for readiness, and were passed over since none can be made; they are older than those that wait.
+    patient: Waiting,
     events: Vec<(ConnectionId, Event)>,
     /// Somebody wants a connection without a call.
     wanted: bool,
@@ -62,6 +66,13 @@ pub(crate) struct Shared {
     /// What responses may be.
     pub(crate) accepted: Option<Arc<Accepted>>,
     pub(crate) places: Arc<Places>,
+    /// What was said of methods, by service config.
+    pub(super) methods: Option<Methods>,
+    pub(super) wait_for_ready: bool,
+    /// For what calls keep of their requests.
+    pub(super) room: Arc<Room>,
+    /// Where waits lie in their range, if that is not left to chance.
+    pub(super) jitter: Option<f64>,
     picker: RwLock<Arc<dyn Picker>>,
     mail: Mutex<Mail>,
     pub(super) notify: Notify,
@@ -79,6 +90,10 @@ impl Shared {
             send: endpoint.send,
             accepted: endpoint.accepted.clone(),
             places: Arc::new(Places::new(endpoint.max_queued_calls)),
+            methods: endpoint.repeats.methods(),
+            wait_for_ready: endpoint.repeats.wait_for_ready,
+            room: Arc::new(endpoint.repeats.room()),
+            jitter: endpoint.jitter,
             picker: RwLock::new(Arc::new(QueueAll)),
             mail: Mutex::default(),
             notify: Notify::new(),
@@ -121,8 +136,10 @@ impl Shared {
                 }
             }
             Pick::Queue => return Err(call),
-            // The difference is one of waiting for readiness and of retries by policy, which do not exist yet.
-            Pick::Fail(status) | Pick::Drop(status) => call.fail(status),
+            // gRPC's wait-for-ready page: such a call waits until a connection is up, or its deadline.
+            Pick::Fail(_) if call.wait_for_ready => return Err(call),
+            Pick::Fail(status) => call.fail(status),
+            Pick::Drop(status) => call.drop_for_good(status),
         }
         Ok(())
     }
@@ -170,22 +187,38 @@ impl Shared {
 
     /// True if a call waits or somebody asked for a connection.
     pub(super) fn is_wanted(&self) -> bool {
-        self.with(|mail| core::mem::take(&mut mail.wanted) || !mail.waiting.is_empty())
+        self.with(|mail| {
+            core::mem::take(&mut mail.wanted) || !mail.waiting.is_empty() || !mail.patient.is_empty()
+        })
     }
 
-    pub(super) fn pop_waiting(&self) -> Option<Box<StartCall>> {
-        self.with(|mail| mail.waiting.pop())
+    /// The next call to place; where none can be made (`failing`) not one that was passed over.
+    pub(super) fn pop_waiting(&self, failing: bool) -> Option<Box<StartCall>> {
+        self.with(|mail| {
+            let passed_over = if failing { None } else { mail.patient.pop() };
+            passed_over.or_else(|| mail.waiting.pop())
+        })
+    }
+
+    /// A call that waits for readiness goes on waiting.
+    pub(super) fn pass_over(&self, call: Box<StartCall>) {
+        let deadline = call.deadline.map(|at| self.clock.at(at));
+        self.with(|mail| mail.patient.push(call, deadline));
     }
 
     pub(super) fn put_back(&self, call: Box<StartCall>) {
         let deadline = call.deadline.map(|at| self.clock.at(at));
-        self.with(|mail| mail.waiting.put_back(call, deadline));
+        self.with(|mail| {
+            let queue = if call.wait_for_ready { &mut mail.patient } else { &mut mail.waiting };
+            queue.put_back(call, deadline);
+        });
     }
 
     /// Ends the calls that waited too long; says when the next one will have.
     pub(super) fn expire_waiting(&self, last_error: Option<&Status>) -> Option<tokio::time::Instant> {
         let now = self.clock.now();
-        while let Some(call) = self.with(|mail| mail.waiting.expire(now)) {
+        while let Some(call) = self.with(|mail| mail.waiting.expire(now).or_else(|| mail.patient.expire(now)))
+        {
             let after = self.clock.to_tokio(now).saturating_duration_since(call.started);
             let status = super::start::deadline_passed(after, CallPhase::Connecting, None);
             call.fail(match last_error {
@@ -193,7 +226,8 @@ impl Shared {
                 None => status,
             });
         }
-        self.with(|mail| mail.waiting.next_deadline()).map(|at| self.clock.to_tokio(at))
+        let next = |mail: &mut Mail| [&mail.waiting, &mail.patient].map(Waiting::next_deadline);
+        self.with(next).into_iter().flatten().min().map(|at| self.clock.to_tokio(at))
     }
 
     pub(super) fn publish(&self, published: Published) {
@@ -206,7 +240,7 @@ impl Shared {
         let picker = Arc::new(DropAll(closed()));
         self.publish(Published { state: Connectivity::Shutdown, picker });
         self.with(|mail| mail.dead = true);
-        while let Some(call) = self.pop_waiting() {
+        while let Some(call) = self.pop_waiting(false) {
             call.fail(closed());
         }
     }

@@ -18,6 +18,7 @@ use super::head::Heads;
 use super::one_call;
 use super::outgoing::Outgoing;
 use super::start::{StartCall, unsent};
+use super::upload::Leg;
 use super::waiting::Waiting;
 use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
 use crate::deadline::{Deadlines, Ticket, TimeoutValue};
@@ -151,9 +152,7 @@ impl ClientConnection {
     }
 
     fn tell_end(&mut self, call: &StartCall, end: End) {
-        if let Some(upload) = call.outgoing.upload() {
-            self.wakers.extend(upload.gate().close());
-        }
+        self.wakers.extend(call.outgoing.leg().and_then(Leg::close));
         self.wakers.extend(call.inbound.end(end));
     }
 
@@ -250,10 +249,14 @@ impl ClientConnection {
                 // It can only fail on a stream that is gone, and this one was opened above.
                 let _ = tx.send_data(stream, payload.clone(), true);
             }
-            Outgoing::Stream(upload) => {
-                upload.opened(stream, Arc::clone(&self.ops));
-                self.wakers.extend(upload.gate().writable(tx.writer_mark()));
+            Outgoing::Stream(leg) => {
+                let (sent, ended) = leg.opened(stream, Arc::clone(&self.ops));
+                send_again(tx, stream, sent, ended);
+                self.wakers.extend(leg.applied(0, tx.is_backlogged(stream), tx.writer_mark()));
             }
+        }
+        if let Some(notes) = &call.attempt {
+            let _ = notes.peer.set(self.peer.clone());
         }
         let call = Call {
             key: stream,
@@ -274,12 +277,12 @@ impl ClientConnection {
 
     fn send(&mut self, tx: &mut Tx, stream: StreamKey, payload: Bytes, end: bool) {
         let Some(call) = self.call(stream) else { return };
-        let Some(upload) = call.start.outgoing.upload() else { return };
-        let (upload, octets) = (Arc::clone(upload), payload.len());
+        let Some(leg) = call.start.outgoing.leg() else { return };
+        let (leg, octets) = (leg.clone(), payload.len());
         // A stream that is gone takes its call with it; then there is nobody to tell here.
         let _ = tx.send_data(stream, payload, end);
         let (backlogged, mark) = (tx.is_backlogged(stream), tx.writer_mark());
-        self.wakers.extend(upload.gate().applied(octets, backlogged, mark));
+        self.wakers.extend(leg.applied(octets, backlogged, mark));
     }
 
     /// The reader waits: the rest of the message in assembly is asked for.
@@ -295,9 +298,7 @@ impl ClientConnection {
     fn abandon(&mut self, tx: &mut Tx, stream: StreamKey) {
         if let Some(call) = self.take(stream) {
             tx.reset(stream, ErrorCode::CANCEL);
-            if let Some(upload) = call.start.outgoing.upload() {
-                self.wakers.extend(upload.gate().close());
-            }
+            self.wakers.extend(call.start.outgoing.leg().and_then(Leg::close));
         }
     }
 
@@ -349,6 +350,14 @@ fn send_copy(tx: &mut Tx, stream: StreamKey, message: &[u8]) {
         out.extend_from_slice(message);
         Ok::<(), core::convert::Infallible>(())
     });
+}
+
+/// Sends what other attempts of the call have sent; it can only fail on a stream that is gone.
+fn send_again(tx: &mut Tx, stream: StreamKey, sent: Vec<Bytes>, ended: bool) {
+    let last = sent.len().saturating_sub(1);
+    for (at, payload) in sent.into_iter().enumerate() {
+        let _ = tx.send_data(stream, payload, ended && at == last);
+    }
 }
 
 impl Application for ClientConnection {
@@ -427,8 +436,8 @@ impl Call {
         self.start.inbound.wake_at() == WakeAt::End
     }
 
-    /// The request can be sent once more: it is one message, nothing of an answer came, and it was refused once at most.
+    /// The request can be sent once more: all of it is still here, nothing of an answer came, and it was not refused before.
     pub(super) fn may_go_again(&self) -> bool {
-        !self.start.refused && self.stage == Stage::AwaitingHeaders && self.start.outgoing.upload().is_none()
+        !self.start.refused && self.stage == Stage::AwaitingHeaders && self.start.outgoing.may_go_again()
     }
 }

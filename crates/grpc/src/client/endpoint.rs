@@ -14,6 +14,7 @@ use clearway_transport::{Address, ConnectError, ConnectPhase, DriverConfig, Firs
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::Channel;
+use super::knobs::Repeats;
 use crate::Error;
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
@@ -73,6 +74,7 @@ pub struct Endpoint {
     pub(super) driver: DriverConfig,
     pub(super) observe: Option<ObserverFactory>,
     pub(super) jitter: Option<f64>,
+    pub(super) repeats: Repeats,
     connector: Option<Arc<dyn Fn() -> Connecting + Send + Sync>>,
 }
 
@@ -124,6 +126,7 @@ impl Endpoint {
             driver: DriverConfig::default(),
             observe: None,
             jitter: None,
+            repeats: Repeats::default(),
             connector: None,
         }
     }

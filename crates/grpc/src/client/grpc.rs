@@ -8,9 +8,11 @@ use std::sync::Arc;
 use futures_core::Stream;
 use tokio::time::Instant;
 
+use super::attempts::{Attempts, Settled};
 use super::channel::Channel;
 use super::outgoing::Outgoing;
 use super::path::MethodPath;
+use super::service_config::Method;
 use super::start::{Caller, StartCall, deadline_passed};
 use super::upload::{Upload, pump};
 use crate::cause::CallPhase;
@@ -115,8 +117,8 @@ impl<T: GrpcService> Grpc<T> {
         path: MethodPath,
         mut codec: C,
     ) -> Result<Response<C::Decode>, Status> {
-        let caller = self.start_with_message(request, path, &mut codec, WakeAt::End)?;
-        single(caller, codec.decoder(), self.max_decoding).await
+        let (begun, limit) = self.start_with_message(request, path, &mut codec, WakeAt::End)?;
+        single(begun, codec.decoder(), limit).await
     }
 
     /// One message there, a stream of messages back. Returns when the response has begun.
@@ -132,8 +134,8 @@ impl<T: GrpcService> Grpc<T> {
         path: MethodPath,
         mut codec: C,
     ) -> Result<Response<Streaming<C::Decode>>, Status> {
-        let caller = self.start_with_message(request, path, &mut codec, WakeAt::Each)?;
-        streamed(caller, codec.decoder(), self.max_decoding).await
+        let (begun, limit) = self.start_with_message(request, path, &mut codec, WakeAt::Each)?;
+        streamed(begun, codec.decoder(), limit).await
     }
 
     /// A stream of messages there, one message back. The response's metadata holds the trailers, too.
@@ -156,8 +158,8 @@ impl<T: GrpcService> Grpc<T> {
         C: Codec,
         S: Stream<Item = C::Encode> + Send + 'static,
     {
-        let caller = self.start_with_stream(request, path, &mut codec, WakeAt::End)?;
-        single(caller, codec.decoder(), self.max_decoding).await
+        let (begun, limit) = self.start_with_stream(request, path, &mut codec, WakeAt::End)?;
+        single(begun, codec.decoder(), limit).await
     }
 
     /// A stream of messages each way. Returns when the response has begun, which some servers let depend on the first
@@ -178,8 +180,8 @@ impl<T: GrpcService> Grpc<T> {
         C: Codec,
         S: Stream<Item = C::Encode> + Send + 'static,
     {
-        let caller = self.start_with_stream(request, path, &mut codec, WakeAt::Each)?;
-        streamed(caller, codec.decoder(), self.max_decoding).await
+        let (begun, limit) = self.start_with_stream(request, path, &mut codec, WakeAt::Each)?;
+        streamed(begun, codec.decoder(), limit).await
     }
 
     fn start_with_message<C: Codec>(
@@ -188,14 +190,15 @@ impl<T: GrpcService> Grpc<T> {
         path: MethodPath,
         codec: &mut C,
         wake_at: WakeAt,
-    ) -> Result<Caller, Status> {
+    ) -> Result<(Begun, usize), Status> {
         let started = Instant::now();
         let (metadata, context, message) = request.split();
         let mut encoder = codec.encoder();
-        let packing = self.packing(&context);
+        let method = self.method(&path);
+        let packing = self.packing(&context, method);
         let outgoing = Outgoing::message(&mut encoder, message, packing)?;
         let encoding = packing.encoding;
-        self.start(Start { path, metadata, context, encoding, outgoing, wake_at, started })
+        self.start(Start { path, metadata, context, method, encoding, outgoing, wake_at, started })
     }
 
     fn start_with_stream<C, S>(
@@ -204,39 +207,54 @@ impl<T: GrpcService> Grpc<T> {
         path: MethodPath,
         codec: &mut C,
         wake_at: WakeAt,
-    ) -> Result<Caller, Status>
+    ) -> Result<(Begun, usize), Status>
     where
         C: Codec,
         S: Stream<Item = C::Encode> + Send + 'static,
     {
         let started = Instant::now();
         let (metadata, context, messages) = request.split();
-        let upload = Arc::new(Upload::new());
-        let outgoing = Outgoing::Stream(Arc::clone(&upload));
-        let packing = self.packing(&context);
+        let method = self.method(&path);
+        let room = &self.inner.channel().shared().room;
+        let leg = match method.and_then(|method| method.repeat.as_ref()) {
+            None => Upload::once(room),
+            Some(_) => Upload::by_policy(room),
+        };
+        let upload = Arc::clone(leg.upload());
+        let outgoing = Outgoing::Stream(leg);
+        let packing = self.packing(&context, method);
         let encoding = packing.encoding;
-        let caller = self.start(Start { path, metadata, context, encoding, outgoing, wake_at, started })?;
+        let begun =
+            self.start(Start { path, metadata, context, method, encoding, outgoing, wake_at, started })?;
         tokio::spawn(pump(upload, messages, codec.encoder(), packing));
-        Ok(caller)
+        Ok(begun)
+    }
+
+    /// What the channel's service config says of a method.
+    fn method(&self, path: &MethodPath) -> Option<&Method> {
+        self.inner.channel().shared().methods.as_ref()?.find(path.as_str())
     }
 
     /// How the messages of a request go out.
-    fn packing(&self, context: &Context) -> Packing {
+    fn packing(&self, context: &Context, method: Option<&Method>) -> Packing {
         let encoding = self.send.or(self.inner.channel().shared().send);
         let encoding = encoding.filter(|_| context.may_be_compressed());
-        Packing { limit: self.max_encoding, encoding }
+        let limit = method.map_or(usize::MAX, |method| method.max_request).min(self.max_encoding);
+        Packing { limit, encoding }
     }
 
-    fn start(&self, start: Start) -> Result<Caller, Status> {
-        let Start { path, metadata, context, encoding, outgoing, wake_at, started } = start;
+    /// Begins a call; says how large a message of its response may be.
+    fn start(&self, start: Start<'_>) -> Result<(Begun, usize), Status> {
+        let Start { path, metadata, context, method, encoding, outgoing, wake_at, started } = start;
         let shared = self.inner.channel().shared();
-        let deadline = deadline(&context, shared.timeout, started);
+        let deadline = deadline(&context, method, shared.timeout, started);
         let now = Instant::now();
         if deadline.is_some_and(|at| at <= now) {
             return Err(deadline_passed(now.saturating_duration_since(started), CallPhase::Connecting, None));
         }
+        let max_message = method.map_or(usize::MAX, |method| method.max_response).min(self.max_decoding);
+        let configured = method.and_then(|method| method.wait_for_ready);
         let inbound = Arc::new(Inbound::unopened(wake_at));
-        let caller = Caller::new(Arc::clone(&inbound), outgoing.upload().cloned());
         let call = StartCall {
             path,
             metadata,
@@ -244,36 +262,59 @@ impl<T: GrpcService> Grpc<T> {
             inbound,
             started,
             deadline,
-            max_message: self.max_decoding,
+            max_message,
             encoding,
             accepted: self.accepted.as_ref().or(shared.accepted.as_ref()).cloned(),
             refused: false,
+            wait_for_ready: context.wait_for_ready.or(configured).unwrap_or(shared.wait_for_ready),
+            attempt: None,
         };
+        if let Some(policy) = method.and_then(|method| method.repeat.clone()) {
+            let throttle = shared.methods.as_ref().and_then(|methods| methods.throttle.clone());
+            let attempts = Attempts::begin(Arc::clone(shared), call, policy, throttle);
+            return Ok((Begun::ByPolicy(Box::new(attempts)), max_message));
+        }
+        let caller = Caller::new(Arc::clone(&call.inbound), &call.outgoing);
         shared.start(Box::new(call));
-        Ok(caller)
+        Ok((Begun::Once(caller), max_message))
     }
 }
 
 /// What the kinds of call differ in when they begin.
-struct Start {
+struct Start<'a> {
     path: MethodPath,
     metadata: MetadataMap,
     context: Context,
+    method: Option<&'a Method>,
     encoding: Option<CompressionEncoding>,
     outgoing: Outgoing,
     wake_at: WakeAt,
     started: Instant,
 }
 
-/// The smaller of the request's deadline and the channel's timeout. One too far away for the clock is none.
-fn deadline(context: &Context, timeout: Option<Duration>, started: Instant) -> Option<Instant> {
+/// A call under way.
+enum Begun {
+    /// As nearly all are.
+    Once(Caller),
+    /// It may be sent again.
+    ByPolicy(Box<Attempts>),
+}
+
+/// The smallest of the request's deadline, its method's and the channel's. One too far away for the clock is none.
+fn deadline(
+    context: &Context,
+    method: Option<&Method>,
+    channels: Option<Duration>,
+    started: Instant,
+) -> Option<Instant> {
     let own = match context.deadline {
         Deadline::None => None,
         Deadline::After(timeout) => started.checked_add(timeout),
         Deadline::At(at) => Some(at),
     };
-    let channels = timeout.and_then(|timeout| started.checked_add(timeout));
-    [own, channels].into_iter().flatten().min()
+    let after = |timeout: Option<Duration>| timeout.and_then(|timeout| started.checked_add(timeout));
+    let methods = method.and_then(|method| method.timeout);
+    [own, after(channels), after(methods)].into_iter().flatten().min()
 }
 
 /// How the messages of a response come in.
@@ -282,11 +323,22 @@ const fn unpacking(limit: usize, encoding: Option<CompressionEncoding>) -> Unpac
 }
 
 /// The one message of a response, which may have `limit` octets.
-async fn single<D>(caller: Caller, mut decoder: D, limit: usize) -> Result<Response<D::Item>, Status>
+async fn single<D>(begun: Begun, decoder: D, limit: usize) -> Result<Response<D::Item>, Status>
 where
     D: Decoder<Error = Status>,
 {
-    let Whole { head, encoding, mut messages, end } = poll_fn(|cx| caller.reader.poll_whole(cx)).await;
+    let whole = match begun {
+        Begun::Once(caller) => poll_fn(|cx| caller.reader.poll_whole(cx)).await,
+        Begun::ByPolicy(attempts) => Box::pin(attempts.whole()).await?,
+    };
+    only_message(whole, decoder, limit)
+}
+
+fn only_message<D>(whole: Whole, mut decoder: D, limit: usize) -> Result<Response<D::Item>, Status>
+where
+    D: Decoder<Error = Status>,
+{
+    let Whole { head, encoding, mut messages, end } = whole;
     let trailers = match end {
         Ok(trailers) => trailers,
         // What came in its head is not lost with the response: a status has one map for both.
@@ -312,11 +364,20 @@ where
 }
 
 /// A response that has begun. Each of its messages may have `limit` octets.
-async fn streamed<D>(caller: Caller, decoder: D, limit: usize) -> Result<Response<Streaming<D::Item>>, Status>
+async fn streamed<D>(begun: Begun, decoder: D, limit: usize) -> Result<Response<Streaming<D::Item>>, Status>
 where
     D: Decoder<Error = Status> + Send + 'static,
 {
-    let (head, encoding) = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
+    let (caller, head, encoding, throttle) = match begun {
+        Begun::Once(caller) => {
+            let (head, encoding) = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
+            (caller, head, encoding, None)
+        }
+        Begun::ByPolicy(attempts) => {
+            let Settled { caller, head, encoding, throttle, .. } = Box::pin(attempts.settle()).await?;
+            (caller, head, encoding, throttle)
+        }
+    };
     let messages = Streaming::new(caller.into_reader(), decoder, unpacking(limit, encoding));
-    Ok(Response::received(head, messages))
+    Ok(Response::received(head, messages.counted_by(throttle)))
 }

@@ -50,13 +50,21 @@ impl Heads {
             timeout.map(|value| HeaderField { name: b"grpc-timeout", value: value.as_bytes(), indexing });
         let first = Part { number: self.number(&call.path), fields: &pseudo };
         let second = Part { number: FIXED, fields: &fixed };
-        let opened = if call.encoding.is_none() && call.accepted.is_none() {
+        let opened = if call.encoding.is_none() && call.accepted.is_none() && call.attempt.is_none() {
             tx.open_parts(first, timeout, second, call.metadata.fields())
         } else {
             let encoding = call.encoding.map(|encoding| stable("grpc-encoding", encoding.name().as_bytes()));
             let accepted = call.accepted.as_ref();
             let accepted = accepted.map(|list| stable("grpc-accept-encoding", list.text().as_bytes()));
-            let third = encoding.into_iter().chain(accepted).chain(call.metadata.fields());
+            let previous = call.attempt.as_ref().map_or(0, |notes| notes.previous);
+            let digits = if previous > 0 { previous.to_string() } else { String::new() };
+            let previous = (previous > 0).then_some(HeaderField {
+                name: b"grpc-previous-rpc-attempts",
+                value: digits.as_bytes(),
+                indexing: Indexing::Without,
+            });
+            let own = encoding.into_iter().chain(accepted).chain(previous);
+            let third = own.chain(call.metadata.fields());
             tx.open_parts(first, timeout, second, third)
         };
         self.timeout_named |= timeout.is_some() && opened.is_ok();

@@ -6,7 +6,7 @@
 //! connection.
 //!
 //! A call that never left (its connection went away first) is given to another connection, as often as it takes; one that
-//! the peer refused unseen is sent once more (gRFC A6). Dropping a call's future, or its [`Streaming`](crate::Streaming),
+//! the peer refused unseen is sent once more (gRFC A6). What else is sent again a [`ServiceConfig`] says, by method. Dropping a call's future, or its [`Streaming`](crate::Streaming),
 //! cancels it.
 //!
 //! ```no_run
@@ -25,8 +25,9 @@
 //! # }
 //! ```
 //!
-//! Left out so far: retries by policy, wait-for-ready, interceptors, keepalive.
+//! Left out so far: interceptors, keepalive.
 
+mod attempts;
 mod background;
 mod backoff;
 mod channel;
@@ -34,10 +35,13 @@ mod connection;
 mod endpoint;
 mod grpc;
 mod head;
+mod knobs;
 mod one_call;
 mod outgoing;
 mod path;
+mod replay;
 mod response;
+mod service_config;
 mod start;
 mod upload;
 mod waiting;
@@ -45,8 +49,11 @@ mod waiting;
 pub use channel::Channel;
 pub use endpoint::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_QUEUED_CALLS, Endpoint};
 pub use grpc::{DEFAULT_MAX_DECODING_MESSAGE_SIZE, Grpc, GrpcService};
+pub use knobs::{DEFAULT_RETRY_BUFFER_SIZE, DEFAULT_RETRY_CALL_BUFFER_SIZE};
 pub use path::{InvalidPath, MethodPath};
+pub use service_config::{HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig};
 
+pub(crate) use attempts::Throttle;
 pub(crate) use connection::Ops;
 pub(crate) use start::StartCall;
 pub(crate) use waiting::{Place, Places, QueueFull};

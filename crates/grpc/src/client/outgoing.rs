@@ -6,11 +6,9 @@
 //!
 //! Invariant: a message is in the call with its prefix, as it goes on the wire.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::upload::Upload;
+use super::upload::Leg;
 use crate::Status;
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
@@ -26,10 +24,11 @@ pub(crate) enum Outgoing {
     /// One above that. It is freed when the response begins.
     Large(Bytes),
     /// A stream of messages.
-    Stream(Arc<Upload>),
+    Stream(Leg),
 }
 
 /// The octets of a small message.
+#[derive(Clone)]
 pub(crate) struct Small {
     length: u8,
     octets: [u8; SMALL],
@@ -72,17 +71,42 @@ impl Outgoing {
         })
     }
 
-    /// The response has begun, so the request is not sent again: what it holds beyond the call itself is freed.
-    pub(crate) fn forget(&mut self) {
-        if let Self::Large(message) = self {
-            *message = Bytes::new();
+    /// The same request for another attempt, under this number.
+    pub(crate) fn again(&self, number: u32) -> Self {
+        match self {
+            Self::Small(message) => Self::Small(message.clone()),
+            Self::Large(message) => Self::Large(message.clone()),
+            Self::Stream(leg) => Self::Stream(leg.again(number)),
         }
     }
 
-    /// The writer of a request stream.
-    pub(crate) const fn upload(&self) -> Option<&Arc<Upload>> {
+    /// True if everything that was sent can be sent once more.
+    pub(crate) fn may_go_again(&self) -> bool {
+        self.leg().is_none_or(Leg::may_go_again)
+    }
+
+    /// The response has begun, so the request is not sent again: what it holds beyond the call itself is freed.
+    pub(crate) fn forget(&mut self) {
         match self {
-            Self::Stream(upload) => Some(upload),
+            Self::Small(_) => {}
+            Self::Large(message) => *message = Bytes::new(),
+            Self::Stream(leg) => leg.answered(),
+        }
+    }
+
+    /// The octets of the one message; none of a stream.
+    pub(crate) fn octets(&self) -> usize {
+        match self {
+            Self::Small(message) => message.as_slice().len(),
+            Self::Large(message) => message.len(),
+            Self::Stream(_) => 0,
+        }
+    }
+
+    /// This attempt's end of a request stream.
+    pub(crate) const fn leg(&self) -> Option<&Leg> {
+        match self {
+            Self::Stream(leg) => Some(leg),
             Self::Small(_) | Self::Large(_) => None,
         }
     }

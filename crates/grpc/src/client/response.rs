@@ -8,6 +8,7 @@ use clearway_http2::{By, Chunk, ErrorCode, GoAway, Handler, Reset, ResponseHead,
 
 use super::channel::Event;
 use super::connection::{Call, ClientConnection, Stage};
+use super::upload::Leg;
 use crate::cause::{Processed, TransportCause, TransportEvent};
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::IDENTITY;
@@ -84,6 +85,9 @@ impl Handler for ClientConnection {
         if refused && call.may_go_again() {
             call.start.refused = true;
             call.start.inbound.detached();
+            if let Some(leg) = call.start.outgoing.leg() {
+                leg.detached();
+            }
             self.shared.take_back(call.start);
             return SlotFate::Free;
         }
@@ -92,19 +96,15 @@ impl Handler for ClientConnection {
         } else {
             self.reset_status(tx, stream, reset, refused)
         };
-        if let Some(upload) = call.start.outgoing.upload() {
-            self.wakers.extend(upload.gate().close());
-        }
+        self.wakers.extend(call.start.outgoing.leg().and_then(Leg::close));
         self.wakers.extend(call.start.inbound.end(Err(status)));
         SlotFate::Free
     }
 
     fn on_writable(&mut self, tx: &mut Tx, stream: StreamKey) {
         let Some(call) = self.call(stream) else { return };
-        if let Some(upload) = call.start.outgoing.upload() {
-            let waker = upload.gate().writable(tx.writer_mark());
-            self.wakers.extend(waker);
-        }
+        let waker = call.start.outgoing.leg().and_then(|leg| leg.writable(tx.writer_mark()));
+        self.wakers.extend(waker);
     }
 
     fn on_stream_slot(&mut self, tx: &mut Tx) {

@@ -1,13 +1,15 @@
 //! A call before it has a stream, and the two handles its caller keeps.
 
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use clearway_transport::PeerAddr;
 use tokio::time::Instant;
 
 use super::outgoing::Outgoing;
 use super::path::MethodPath;
-use super::upload::Upload;
+use super::upload::{Leg, Upload};
 use crate::cause::{Blocked, CallPhase, Processed, TransportCause, TransportEvent};
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
@@ -31,6 +33,31 @@ pub(crate) struct StartCall {
     pub(crate) accepted: Option<Arc<Accepted>>,
     /// A peer refused the call once; a second refusal stands (gRFC A6).
     pub(crate) refused: bool,
+    /// It waits for a connection where others fail because none can be made.
+    pub(crate) wait_for_ready: bool,
+    /// It is an attempt of a call that has a policy of retries.
+    pub(crate) attempt: Option<Arc<AttemptNotes>>,
+}
+
+/// What is known of one attempt where the attempts of a call are made.
+#[derive(Debug, Default)]
+pub(crate) struct AttemptNotes {
+    /// Attempts before this one: `grpc-previous-rpc-attempts` if not zero.
+    pub(crate) previous: u32,
+    /// Who got it last.
+    pub(crate) peer: OnceLock<PeerAddr>,
+    /// The picker dropped it: no other may follow.
+    dropped: AtomicBool,
+}
+
+impl AttemptNotes {
+    pub(crate) fn after(previous: u32) -> Self {
+        Self { previous, ..Self::default() }
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 impl StartCall {
@@ -42,10 +69,32 @@ impl StartCall {
         }
     }
 
-    /// Nothing can be sent any more.
-    pub(crate) fn close_upload(&self) {
-        if let Some(upload) = self.outgoing.upload() {
-            upload.close();
+    /// The same, for good: no policy may send it again (gRFC A6, drops).
+    pub(crate) fn drop_for_good(&self, status: Status) {
+        if let Some(notes) = &self.attempt {
+            notes.dropped.store(true, Ordering::Relaxed);
+        }
+        self.fail(status);
+    }
+
+    /// Another attempt at the same call. Only the first one may be refused and go again by itself.
+    pub(crate) fn again(&self, number: u32, inbound: Arc<Inbound>, notes: Arc<AttemptNotes>) -> Self {
+        Self {
+            path: self.path.clone(),
+            metadata: self.metadata.clone(),
+            outgoing: self.outgoing.again(number),
+            inbound,
+            accepted: self.accepted.clone(),
+            refused: notes.previous > 0,
+            attempt: Some(notes),
+            ..*self
+        }
+    }
+
+    /// Nothing of this attempt can be sent any more.
+    fn close_upload(&self) {
+        if let Some(waker) = self.outgoing.leg().and_then(Leg::close) {
+            waker.wake();
         }
     }
 
@@ -62,6 +111,8 @@ impl StartCall {
             encoding: None,
             accepted: None,
             refused: false,
+            wait_for_ready: false,
+            attempt: None,
         }
     }
 }
@@ -84,17 +135,31 @@ pub(crate) struct Caller {
 }
 
 /// Stops the writer of a call, also of one that waits somewhere and has no stream yet.
-struct CloseOnDrop(Option<Arc<Upload>>);
+pub(crate) struct CloseOnDrop(Option<Arc<Upload>>);
 
 impl Caller {
-    pub(crate) fn new(inbound: Arc<Inbound>, upload: Option<Arc<Upload>>) -> Self {
-        Self { reader: Reader::new(inbound), upload: CloseOnDrop(upload) }
+    pub(crate) fn new(inbound: Arc<Inbound>, outgoing: &Outgoing) -> Self {
+        Self::from_parts(Reader::new(inbound), CloseOnDrop::of(outgoing))
+    }
+
+    pub(crate) const fn from_parts(reader: Reader, upload: CloseOnDrop) -> Self {
+        Self { reader, upload }
     }
 
     /// The call goes on with the reader alone.
     pub(crate) fn into_reader(mut self) -> Reader {
         self.upload.0 = None;
         self.reader
+    }
+}
+
+impl CloseOnDrop {
+    pub(crate) fn of(outgoing: &Outgoing) -> Self {
+        Self(outgoing.leg().map(|leg| Arc::clone(leg.upload())))
+    }
+
+    pub(crate) const fn upload(&self) -> Option<&Arc<Upload>> {
+        self.0.as_ref()
     }
 }
 

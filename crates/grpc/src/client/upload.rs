@@ -3,63 +3,368 @@
 //!
 //! Messages that are ready together go in one operation, up to [`send_buffer::BATCH`]. The task ends when the stream of messages does,
 //! or when the call is over.
+//!
+//! The call may be sent more than once: after a refusal, by a policy of retries, or hedged on several streams at once (gRFC A6).
+//! Each attempt is a [`Leg`]. As long as another may follow, what was sent is kept; a leg that gets its stream is given
+//! all of it first. The fastest leg sets the pace; what the others lag behind is at most what may be kept.
+//!
+//! Invariant: on every leg that has a stream lies the same sequence of octets, from the first message on.
 
 use core::future::poll_fn;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
-use std::sync::{Arc, OnceLock};
+use core::task::{Context, Poll, Waker, ready};
+use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use clearway_http2::StreamKey;
 use futures_core::Stream;
 
 use super::connection::{ClientOp, Ops};
+use super::replay::{Kept, Room};
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
-use crate::gate::SendGate;
+use crate::gate::Flow;
 use crate::send_buffer::{self, Filled};
+use crate::sync::Mutex;
 use crate::{Code, Status};
 
-/// Between the task that sends a request and the connection's task.
+/// A refusal comes before the server looked at anything, so what can have been sent by then is about one window.
+const KEPT_FOR_A_REFUSAL: usize = 64 * 1024;
+
+/// Whether the call is over when its attempt is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Tries {
+    /// It is.
+    Last,
+    /// Another attempt may follow, or run beside it.
+    More,
+}
+
+/// An attempt, as its writer sees it.
+struct Attempt {
+    number: u32,
+    /// None until it has a stream.
+    link: Option<(StreamKey, Ops)>,
+    flow: Flow,
+}
+
+struct State {
+    /// The only attempt, as a rule.
+    first: Option<Attempt>,
+    others: Vec<Attempt>,
+    tries: Tries,
+    kept: Kept,
+    /// The last message was taken.
+    ended: bool,
+    /// Nothing can be sent any more.
+    over: bool,
+    /// The attempt that goes on alone, because what was sent cannot be kept any longer.
+    decided: Option<u32>,
+    writer: Option<Waker>,
+    caller: Option<Waker>,
+}
+
+/// Between the task that sends a request and the connections' tasks.
 pub(crate) struct Upload {
-    gate: SendGate,
-    /// Set once, when the call gets its stream: a call with a request stream is never sent twice.
-    link: OnceLock<(StreamKey, Ops)>,
+    state: Mutex<State>,
+}
+
+/// One attempt's end of an [`Upload`].
+#[derive(Clone)]
+pub(crate) struct Leg {
+    upload: Arc<Upload>,
+    number: u32,
+}
+
+/// What a leg sends first: payloads, and whether the request ends with them.
+pub(crate) type Replay = (Vec<Bytes>, bool);
+
+impl Attempt {
+    const fn new(number: u32) -> Self {
+        Self { number, link: None, flow: Flow::shut() }
+    }
+}
+
+impl State {
+    fn attempts(&mut self) -> impl Iterator<Item = &mut Attempt> {
+        self.first.iter_mut().chain(&mut self.others)
+    }
+
+    fn attempt(&mut self, number: u32) -> Option<&mut Attempt> {
+        self.attempts().find(|attempt| attempt.number == number)
+    }
+
+    fn remove(&mut self, number: u32) {
+        self.first.take_if(|attempt| attempt.number == number);
+        self.others.retain(|attempt| attempt.number != number);
+    }
+
+    /// From now on there is no attempt but this one.
+    fn commit(&mut self, number: u32) {
+        self.tries = Tries::Last;
+        self.kept = Kept::nothing();
+        self.first.take_if(|attempt| attempt.number != number);
+        self.others.retain(|attempt| attempt.number == number);
+        if self.first.is_none() && self.others.is_empty() {
+            self.over = true;
+        }
+    }
+
+    fn stop(&mut self) {
+        self.over = true;
+        self.kept = Kept::nothing();
+        self.first = None;
+        self.others = Vec::new();
+    }
+
+    /// Keeps a payload that goes out. When it cannot, the call goes on with the attempt that took the most.
+    fn keep(&mut self, payload: &Bytes) {
+        if self.kept.push(payload) || self.tries == Tries::Last {
+            return;
+        }
+        let rank = |attempt: &&mut Attempt| (attempt.flow.open().is_some(), attempt.link.is_some());
+        match self.attempts().max_by_key(rank).map(|attempt| attempt.number) {
+            Some(number) => {
+                self.decided = Some(number);
+                self.commit(number);
+            }
+            None => self.stop(),
+        }
+    }
+
+    /// Hands a payload to the attempts that have a stream.
+    fn send(&mut self, payload: Bytes, end: bool) {
+        // The first one is the only one as a rule: it gets the payload itself, the others get clones.
+        for Attempt { link, flow, .. } in &mut self.others {
+            push(link.as_ref(), flow, payload.clone(), end);
+        }
+        if let Some(Attempt { link, flow, .. }) = &mut self.first {
+            push(link.as_ref(), flow, payload, end);
+        }
+    }
 }
 
 impl Upload {
-    pub(crate) fn new() -> Self {
-        Self { gate: SendGate::shut(), link: OnceLock::new() }
+    /// For a call that is sent once, or twice if it was refused, and the leg it is sent on.
+    pub(crate) fn once(room: &Arc<Room>) -> Leg {
+        let upload = Self::with(Some(Attempt::new(0)), Tries::Last, room.keep(KEPT_FOR_A_REFUSAL));
+        Leg { upload: Arc::new(upload), number: 0 }
     }
 
-    pub(crate) const fn gate(&self) -> &SendGate {
-        &self.gate
+    /// For a call that may be sent again by policy; the leg is none yet, see [`Leg::again`].
+    pub(crate) fn by_policy(room: &Arc<Room>) -> Leg {
+        let upload = Self::with(None, Tries::More, room.keep_for_call());
+        Leg { upload: Arc::new(upload), number: 0 }
     }
 
-    /// The call got its stream: the writer may begin once the gate is opened.
-    pub(crate) fn opened(&self, stream: StreamKey, ops: Ops) {
-        let _ = self.link.set((stream, ops));
+    fn with(first: Option<Attempt>, tries: Tries, kept: Kept) -> Self {
+        let state = State {
+            first,
+            others: Vec::new(),
+            tries,
+            kept,
+            ended: false,
+            over: false,
+            decided: None,
+            writer: None,
+            caller: None,
+        };
+        Self { state: Mutex::new(state) }
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        // Nothing in `act` runs code of the user's, so a panic cannot leave the state half-changed.
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The call is over, or given up.
     pub(crate) fn close(&self) {
-        if let Some(waker) = self.gate.close() {
+        let waker = self.locked(|state| {
+            state.stop();
+            state.writer.take()
+        });
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    fn push(&self, payload: Vec<u8>, end: bool) {
-        if let Some((stream, ops)) = self.link.get() {
-            self.gate.pushed(payload.len());
-            let payload = send_buffer::seal(payload);
-            // A closed queue has ended the call already.
-            let _ = ops.push(ClientOp::Send { stream: *stream, payload, end });
+    /// The call goes on with one attempt.
+    pub(crate) fn commit(&self, number: u32) {
+        let waker = self.locked(|state| {
+            state.commit(number);
+            if state.over { state.writer.take() } else { None }
+        });
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
-    fn fail(&self, status: Status) {
-        if let Some((stream, ops)) = self.link.get() {
-            let _ = ops.push(ClientOp::Fail { stream: *stream, status });
+    /// True if another attempt could send what was sent so far.
+    pub(crate) fn may_go_again(&self) -> bool {
+        self.locked(|state| state.tries == Tries::More && !state.over && state.kept.is_whole())
+    }
+
+    /// True if nothing can be sent any more, on any attempt.
+    pub(crate) fn is_over(&self) -> bool {
+        self.locked(|state| state.over)
+    }
+
+    /// Ready, once, with the attempt that goes on alone, when what was sent cannot be kept any longer.
+    pub(crate) fn poll_decided(&self, cx: &Context<'_>) -> Poll<u32> {
+        self.locked(|state| match state.decided.take() {
+            Some(number) => Poll::Ready(number),
+            None => {
+                register(&mut state.caller, cx);
+                Poll::Pending
+            }
+        })
+    }
+
+    /// Ready when the writer may go on, with the mark (see [`SendGate::poll_open`](crate::gate::SendGate::poll_open)), or
+    /// with none when nothing can be sent any more.
+    fn poll_open(&self, cx: &Context<'_>) -> Poll<Option<usize>> {
+        self.locked(|state| {
+            if state.over {
+                return Poll::Ready(None);
+            }
+            if let Some(mark) = state.attempts().find_map(|attempt| attempt.flow.open()) {
+                return Poll::Ready(Some(mark));
+            }
+            register(&mut state.writer, cx);
+            Poll::Pending
+        })
+    }
+
+    fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        self.locked(|state| {
+            if state.over {
+                return Poll::Ready(());
+            }
+            register(&mut state.writer, cx);
+            Poll::Pending
+        })
+    }
+
+    fn push(&self, payload: Vec<u8>, end: bool) {
+        let payload = send_buffer::seal(payload);
+        let waker = self.locked(|state| {
+            state.ended |= end;
+            state.keep(&payload);
+            state.send(payload, end);
+            if state.decided.is_some() { state.caller.take() } else { None }
+        });
+        if let Some(waker) = waker {
+            waker.wake();
         }
+    }
+
+    fn fail(&self, status: &Status) {
+        let links: Vec<_> = self.locked(|state| {
+            let links = state.attempts().filter_map(|attempt| attempt.link.clone()).collect();
+            state.stop();
+            links
+        });
+        for (stream, ops) in links {
+            let _ = ops.push(ClientOp::Fail { stream, status: status.clone() });
+        }
+    }
+}
+
+impl Leg {
+    pub(crate) const fn upload(&self) -> &Arc<Upload> {
+        &self.upload
+    }
+
+    /// Another attempt, under this number. When it comes too late nothing is sent on it.
+    pub(crate) fn again(&self, number: u32) -> Self {
+        self.upload.locked(|state| {
+            if state.tries == Tries::More && state.kept.is_whole() {
+                let attempt = Attempt::new(number);
+                match &mut state.first {
+                    none @ None => *none = Some(attempt),
+                    Some(_) => state.others.push(attempt),
+                }
+            }
+        });
+        Self { upload: Arc::clone(&self.upload), number }
+    }
+
+    /// The attempt got its stream. What is given is to be sent before anything else; then [`Leg::applied`] lets the writer
+    /// begin.
+    pub(crate) fn opened(&self, stream: StreamKey, ops: Ops) -> Replay {
+        self.upload.locked(|state| {
+            let Some(attempt) = state.attempt(self.number) else { return (Vec::new(), false) };
+            attempt.link = Some((stream, ops));
+            (state.kept.sent().to_vec(), state.ended)
+        })
+    }
+
+    /// The attempt lost its stream before anything came back, and will get another.
+    pub(crate) fn detached(&self) {
+        self.upload.locked(|state| {
+            if let Some(attempt) = state.attempt(self.number) {
+                *attempt = Attempt::new(self.number);
+            }
+        });
+    }
+
+    /// True if everything that was sent can be sent once more.
+    pub(crate) fn may_go_again(&self) -> bool {
+        self.upload.locked(|state| !state.over && state.kept.is_whole())
+    }
+
+    /// The response has begun: unless a policy still decides, nothing is sent again.
+    pub(crate) fn answered(&self) {
+        self.upload.locked(|state| {
+            if state.tries == Tries::Last {
+                state.kept = Kept::nothing();
+            }
+        });
+    }
+
+    /// The connection took so many octets; see [`SendGate::applied`](crate::gate::SendGate::applied).
+    pub(crate) fn applied(&self, octets: usize, backlogged: bool, mark: usize) -> Option<Waker> {
+        self.upload.locked(|state| {
+            let flow = &mut state.attempt(self.number)?.flow;
+            flow.applied(octets, backlogged, mark);
+            flow.open().and_then(|_| state.writer.take())
+        })
+    }
+
+    /// The stream's backlog has drained.
+    pub(crate) fn writable(&self, mark: usize) -> Option<Waker> {
+        self.upload.locked(|state| {
+            state.attempt(self.number)?.flow.writable(mark);
+            state.writer.take()
+        })
+    }
+
+    /// The attempt is over. The waker given back is to be woken.
+    pub(crate) fn close(&self) -> Option<Waker> {
+        self.upload.locked(|state| {
+            // It is not there if another one was chosen.
+            state.attempt(self.number)?;
+            match state.tries {
+                Tries::More => state.remove(self.number),
+                Tries::Last => state.stop(),
+            }
+            state.writer.take()
+        })
+    }
+}
+
+fn push(link: Option<&(StreamKey, Ops)>, flow: &mut Flow, payload: Bytes, end: bool) {
+    if let Some((stream, ops)) = link {
+        flow.pushed(payload.len());
+        // A closed queue has ended the attempt already.
+        let _ = ops.push(ClientOp::Send { stream: *stream, payload, end });
+    }
+}
+
+fn register(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    match waker {
+        Some(old) => old.clone_from(cx.waker()),
+        None => *waker = Some(cx.waker().clone()),
     }
 }
 
@@ -69,7 +374,7 @@ struct Unfinished(Option<Arc<Upload>>);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(upload) = &self.0 {
-            upload.fail(Status::new(Code::Cancelled, "the request stream was dropped before its end"));
+            upload.fail(&Status::new(Code::Cancelled, "the request stream was dropped before its end"));
         }
     }
 }
@@ -100,7 +405,7 @@ where
             }
             Turn::Over => true,
             Turn::Failed(status) => {
-                upload.fail(status);
+                upload.fail(&status);
                 true
             }
         };
@@ -122,13 +427,13 @@ where
     S: Stream<Item = E::Item>,
     E: Encoder<Error = Status>,
 {
-    let Ok(mark) = ready!(upload.gate.poll_open(cx)) else { return Poll::Ready(Turn::Over) };
+    let Some(mark) = ready!(upload.poll_open(cx)) else { return Poll::Ready(Turn::Over) };
     let (mut octets, most) = (Vec::new(), mark.min(send_buffer::BATCH));
     let next = || messages.as_mut().poll_next(cx).map(|message| message.map(Ok));
     match send_buffer::fill(next, encoder, packing, most, &mut octets) {
         Filled::End(Err(status)) => Poll::Ready(Turn::Failed(status)),
         Filled::End(Ok(())) => Poll::Ready(Turn::Send(octets, true)),
-        Filled::Pending if octets.is_empty() => upload.gate.poll_closed(cx).map(|()| Turn::Over),
+        Filled::Pending if octets.is_empty() => upload.poll_over(cx).map(|()| Turn::Over),
         Filled::Up | Filled::Pending => Poll::Ready(Turn::Send(octets, false)),
     }
 }

@@ -20,9 +20,10 @@ pub(super) enum OnBadBinary {
     Drop,
 }
 
-/// True for names that belong to the protocol and not to its users.
+/// True for names that belong to the protocol and not to its users. How a server puts a retry off is its users' to say (gRFC
+/// A6).
 fn is_reserved(name: &[u8]) -> bool {
-    name.starts_with(b"grpc-")
+    (name.starts_with(b"grpc-") && name != b"grpc-retry-pushback-ms")
         || name.starts_with(b":")
         || matches!(Name::from_bytes(name), Name::Te | Name::ContentType | Name::Host | Name::ContentLength)
         || matches!(
@@ -35,11 +36,13 @@ fn is_reserved(name: &[u8]) -> bool {
         )
 }
 
-/// `user-agent` is shown to handlers although a client does not set it through metadata.
+/// `user-agent` is shown to handlers although a client does not set it through metadata, and so is how often the call was sent
+/// before (gRFC A6).
 fn is_shown(field: &Field<'_>) -> bool {
     match field.known {
         Name::Other => !field.name.starts_with(b"grpc-") && is_key(field.name),
         Name::UserAgent | Name::Authorization | Name::Cookie => true,
+        Name::GrpcPreviousRpcAttempts | Name::GrpcRetryPushbackMs => true,
         _ => false,
     }
 }

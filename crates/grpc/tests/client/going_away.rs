@@ -120,21 +120,82 @@ async fn a_second_refusal_stands_and_says_that_nothing_was_processed() {
     peer.expect_silence().await;
 }
 
+/// All that was sent by then, and then what follows.
 #[tokio::test(start_paused = true)]
-async fn a_refused_request_stream_is_not_sent_again() {
+async fn a_refused_request_stream_is_sent_again_from_its_beginning() {
+    for sent_before in [0, 1, 3] {
+        let (endpoint, mut arrivals) = endpoint();
+        let grpc = clearway::client::Grpc::new(endpoint.connect_lazy());
+        let (feed, messages) = feed();
+        let opened = chat(&grpc, messages);
+        let mut old = arrivals.accept(&[]).await;
+        let _ = old.head().await;
+        let mut expected = Vec::new();
+        for message in ["a", "bb", "ccc"].into_iter().take(sent_before) {
+            feed.send(message.into()).unwrap();
+            expected.extend(framed(message.as_bytes()));
+            assert!(matches!(old.next().await, Frame::Data { end: false, .. }));
+        }
+        old.goaway(0, ErrorCode::NO_ERROR, "bye").await;
+        let mut new = arrivals.accept(&[]).await;
+        let (id, _) = new.head().await;
+        feed.send("last".into()).unwrap();
+        drop(feed);
+        expected.extend(framed(b"last"));
+        let (mut body, mut ended) = (Vec::new(), false);
+        while !ended {
+            let Frame::Data { octets, end, .. } = new.next().await else { panic!("want the request again") };
+            body.extend(octets);
+            ended = end;
+        }
+        assert_eq!(body, expected, "{sent_before} messages had been sent");
+        new.headers(id, &OK_HEAD, false).await;
+        assert!(opened.await.unwrap().is_ok());
+    }
+}
+
+/// A refusal comes before the server looked at anything; more than about a window is not kept for it.
+#[tokio::test(start_paused = true)]
+async fn a_request_stream_that_was_not_kept_is_not_sent_again() {
     let (endpoint, mut arrivals) = endpoint();
     let grpc = clearway::client::Grpc::new(endpoint.connect_lazy());
     let (feed, messages) = feed();
     let opened = chat(&grpc, messages);
-    let mut peer = arrivals.accept(&[]).await;
-    let _ = peer.head().await;
-    peer.goaway(0, ErrorCode::NO_ERROR, "bye").await;
+    let mut peer = arrivals.accept(&[(4, 1 << 20)]).await;
+    let (id, _) = peer.head().await;
+    peer.credit(0, 1 << 20).await;
+    let mut seen = 0;
+    for _ in 0..9 {
+        feed.send(vec![7; 8192].into()).unwrap();
+    }
+    while seen < 9 * 8197 {
+        let Frame::Data { octets, .. } = peer.next().await else { panic!("want the request") };
+        seen += octets.len();
+    }
+    peer.reset(id, ErrorCode::REFUSED_STREAM).await;
+    let status = opened.await.unwrap().unwrap_err();
+    assert_eq!((status.code(), status.transport().unwrap().processed), (Code::Unavailable, Processed::No));
+    feed.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_stream_refused_twice_fails_and_its_writer_ends() {
+    let (endpoint, mut arrivals) = endpoint();
+    let grpc = clearway::client::Grpc::new(endpoint.connect_lazy());
+    let (feed, messages) = feed();
+    let opened = chat(&grpc, messages);
+    let mut old = arrivals.accept(&[]).await;
+    let _ = old.head().await;
+    old.goaway(0, ErrorCode::NO_ERROR, "bye").await;
+    let mut new = arrivals.accept(&[]).await;
+    let _ = new.head().await;
+    new.goaway(0, ErrorCode::NO_ERROR, "bye, too").await;
     let status = opened.await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let cause = status.transport().unwrap();
     assert_eq!(cause.processed, Processed::No);
     let TransportEvent::GoAway { debug, last_stream_id: 0, .. } = &cause.event else { panic!("{cause:?}") };
-    assert_eq!(debug, "bye");
+    assert_eq!(debug, "bye, too");
     feed.closed().await;
 }
 
