@@ -173,8 +173,7 @@ fn compare(world: &World, number: u32, failed: Option<Status>) {
     if told && !unprocessed {
         faults.push(format!("call {number} was not processed, and that is not reported: {failed:?}; {expected:?}; {plan:?}; {call:?}"));
     }
-    let most = if matches!(plan.kind, Kind::Unary | Kind::Download) { 2 } else { 1 };
-    if call.attempts.len() > most {
+    if call.attempts.len() > 2 {
         faults.push(format!("call {number} was sent too often: {plan:?}; {call:?}"));
     }
     if call.handlers > 1 {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clearway::Code;
 use clearway_http2::{ErrorCode, Instant};
 
-use crate::plan::Kind;
+use crate::plan::{Kind, Plan};
 use crate::record::{Fact, Record};
 
 /// How a call may have ended.
@@ -64,9 +64,9 @@ pub(crate) fn expect(record: &Record, number: u32, at: Instant) -> Expected {
             expected.must_be_unprocessed = refused && !again;
             expected.may_be_processed = !refused || again;
             waits = refused;
-            // One message can be sent once more (gRFC A6), unless there is nowhere to send it. One of the two times it may
+            // What was kept can be sent once more (gRFC A6), unless there is nowhere to send it. One of the two times it may
             // have been left out by a GOAWAY before its head was written, and nobody saw it.
-            let one = matches!(plan.kind, Kind::Unary | Kind::Download) && call.attempts.len() == 1;
+            let one = is_kept(plan) && call.attempts.len() == 1;
             let goaways = record.connections.iter().filter_map(|c| Some(c.goaway?.0));
             let left_out = goaways.into_iter().any(|goaway| goaway >= call.began && goaway <= at);
             let sent_again = refused && one && !again && !left_out && failing(record, when, at).is_none();
@@ -107,6 +107,12 @@ pub(crate) fn expect(record: &Record, number: u32, at: Instant) -> Expected {
         expected.codes.push(Code::DeadlineExceeded);
     }
     expected
+}
+
+/// True if the client surely keeps all that was sent until the response begins: one message, or a stream of so little.
+fn is_kept(plan: &Plan) -> bool {
+    let octets = (plan.requests as usize).saturating_mul(plan.longest + 14);
+    matches!(plan.kind, Kind::Unary | Kind::Download) || octets <= 64 * 1024
 }
 
 /// The first time after `from` and up to `to` at which the channel was failing: from an attempt that failed until one succeeds

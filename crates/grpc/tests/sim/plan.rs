@@ -42,7 +42,7 @@ pub(crate) struct Plan {
     pub(crate) requests: u32,
     pub(crate) responses: u32,
     /// The longest message of the call, in octets.
-    longest: usize,
+    pub(crate) longest: usize,
     /// Between two messages: of the client, of the handler, and of the client's reader.
     pub(crate) request_gap: Duration,
     pub(crate) response_gap: Duration,

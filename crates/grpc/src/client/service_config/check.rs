@@ -44,7 +44,6 @@ impl MethodConfig {
         match self.repeat.as_ref()? {
             Policy::Retry(policy) => policy.problem(&format!("{place}.retryPolicy")),
             Policy::Hedge(policy) => policy.problem(&format!("{place}.hedgingPolicy")),
-            Policy::Both => Some(format!("{place}: retryPolicy and hedgingPolicy exclude each other")),
         }
     }
 }

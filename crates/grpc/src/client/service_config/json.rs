@@ -194,7 +194,9 @@ fn method_config(entry: At<'_>) -> Result<MethodConfig, Problem> {
         (None, None) => None,
         (Some(retry), None) => Some(Policy::Retry(retry)),
         (None, Some(hedge)) => Some(Policy::Hedge(hedge)),
-        (Some(_), Some(_)) => Some(Policy::Both),
+        (Some(_), Some(_)) => {
+            return Err(format!("{place}: retryPolicy and hedgingPolicy exclude each other"));
+        }
     };
     Ok(method)
 }

@@ -94,7 +94,7 @@ impl Method {
                     max_attempts: policy.max_attempts.min(cap),
                     ..policy
                 }))),
-                Some(Policy::Both) | None => None,
+                None => None,
             },
         }
     }

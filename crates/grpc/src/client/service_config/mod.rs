@@ -68,8 +68,6 @@ struct Name {
 enum Policy {
     Retry(RetryPolicy),
     Hedge(HedgingPolicy),
-    /// JSON may say both; that is an error.
-    Both,
 }
 
 /// A call that failed with one of these codes, before its response began, is sent again after a wait (gRFC A6).
