@@ -31,6 +31,10 @@ pub mod defaults {
     pub const OUTPUT_MARK_SHARED: usize = 64 * 1024;
     /// For the preface, for one header block, for SETTINGS ACK, and between the two steps of a graceful GOAWAY.
     pub const PEER_TIMEOUT: Duration = Duration::from_secs(10);
+    /// What gRFC A8 gives a peer to answer a PING of keepalive.
+    pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+    /// What gRFC A8 lets pass between two PINGs of a client.
+    pub const MIN_PING_INTERVAL: Duration = Duration::from_secs(300);
 }
 
 /// Whether a receive window follows what is measured.
@@ -45,6 +49,35 @@ pub enum WindowTuning {
     Auto,
     /// It stays at the configured size.
     Fixed,
+}
+
+/// When a silent peer is asked whether it is still there (gRFC A8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keepalive {
+    /// How long nothing must have come before a PING is sent. Counts from the last octet received.
+    pub interval: Duration,
+    /// How long anything may take to come after that PING; then the connection ends
+    /// ([`Violation::KeepaliveExpired`](crate::Violation::KeepaliveExpired)). A8's own value: [`defaults::KEEPALIVE_TIMEOUT`].
+    pub timeout: Duration,
+    /// Whether it is asked while no stream is open. If not, and the interval has passed when a stream opens, it is asked at once.
+    pub without_streams: bool,
+}
+
+/// How often a client may PING its server (gRFC A8, "Server Enforcement"). A PING that comes earlier is a strike; strikes are
+/// forgotten whenever the server sends HEADERS or DATA; more than [`Limits::too_many_pings`] of them end the connection with GOAWAY
+/// ENHANCE_YOUR_CALM `too_many_pings`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PingPolicy {
+    /// What must lie between two PINGs. Default: [`defaults::MIN_PING_INTERVAL`]; with zero none is ever too early.
+    pub min_interval: Duration,
+    /// Whether that is all while no stream is open. Default: no, it is two hours then, or `min_interval` if that is longer.
+    pub without_streams: bool,
+}
+
+impl Default for PingPolicy {
+    fn default() -> Self {
+        Self { min_interval: defaults::MIN_PING_INTERVAL, without_streams: false }
+    }
 }
 
 /// Everything that can be set about one connection. `Config::default()` is safe on the open internet.
@@ -94,6 +127,10 @@ pub struct Config {
     ///
     /// Default: 1. A server opens no streams.
     pub first_stream_id: u32,
+    /// When a silent peer is asked whether it is still there. Default: never.
+    pub keepalive: Option<Keepalive>,
+    /// Server: how often the client may PING. Default: as often as it likes, as RFC 9113 knows no rule; gRPC does.
+    pub ping_policy: Option<PingPolicy>,
     /// The bounds a peer can press against.
     pub limits: Limits,
 }
@@ -113,6 +150,8 @@ impl Default for Config {
             send_backlog_octets: defaults::SEND_BACKLOG,
             peer_timeout: defaults::PEER_TIMEOUT,
             first_stream_id: 1,
+            keepalive: None,
+            ping_policy: None,
             limits: Limits::default(),
         }
     }

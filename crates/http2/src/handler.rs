@@ -113,6 +113,10 @@ pub trait Handler {
     /// ([`Connection::limit_life`](crate::Connection::limit_life)). Streams that are open go on; a client opens no more.
     fn on_going_away(&mut self, tx: &mut Tx, why: Farewell) {}
 
+    /// The answer to [`Tx::probe`]. `alive`: the peer was heard, and the connection can be used. Otherwise nothing more can be opened on
+    /// it after this call; it ends at once if no stream is open, and else when keepalive would have given it up.
+    fn on_probe(&mut self, tx: &mut Tx, alive: bool) {}
+
     /// The answer to [`Tx::ping`].
     fn on_pong(&mut self, tx: &mut Tx, payload: [u8; 8]) {}
 }

@@ -67,7 +67,7 @@ pub mod stream;
 pub mod time;
 mod window_tuning;
 
-pub use config::{Config, WindowTuning};
+pub use config::{Config, Keepalive, PingPolicy, WindowTuning};
 pub use connection::{Connection, Farewell, LifeLimits, Role, Tx, Windows};
 pub use error::{By, ConnectionError, ErrorCode, OpenError, Reset, Scope, SendError, Violation};
 pub use handler::{Chunk, GoAway, Handler, SlotFate};

@@ -2,7 +2,7 @@
 //!
 //! Each row of [`Limits`] is a number a peer could otherwise grow without end; `Counters` counts against them and
 //! names the rule ([`Violation`]) when one is passed. What is free: work the peer is entitled to, such as cancelling a
-//! call whose handler has started. Left out: PING and keepalive policing (gRFC A8), which belongs to keepalive.
+//! call whose handler has started. The peer's PINGs are counted in `connection/keepalive.rs`.
 
 use core::fmt;
 use core::time::Duration;
@@ -33,6 +33,10 @@ pub struct Limits {
     /// Frames the peer makes us send (acknowledgements, resets) that may wait in the output; past it we stop reading
     /// until the output has drained. Default: 1,000.
     pub control_frames: u32,
+    /// PING frames of a client that came earlier than [`Config::ping_policy`](crate::Config::ping_policy) allows, since its server sent
+    /// HEADERS or DATA; one more ends the connection (gRFC A8). The GOAWAY's debug text is this field's name, and no more: clients
+    /// compare it. Default: 2.
+    pub too_many_pings: u32,
     /// Entries in one SETTINGS frame. Default: 32.
     pub settings_entries: usize,
     /// Empty DATA or HEADERS without END_STREAM in a row on one stream. Default: 10.
@@ -74,6 +78,7 @@ impl Default for Limits {
             resets: 1000,
             resets_per_second: 200,
             control_frames: 1000,
+            too_many_pings: 2,
             settings_entries: 32,
             empty_frames: 10,
             priorities_per_stream: 100,

@@ -26,6 +26,7 @@ pub enum Event {
     GoAway { last_stream_id: u32, code: ErrorCode, debug: String },
     Pong([u8; 8]),
     GoingAway(Farewell),
+    Probe { alive: bool },
 }
 
 /// What the program does with a request.
@@ -197,6 +198,10 @@ impl Handler for App {
 
     fn on_going_away(&mut self, _: &mut Tx, why: Farewell) {
         self.events.push(Event::GoingAway(why));
+    }
+
+    fn on_probe(&mut self, _: &mut Tx, alive: bool) {
+        self.events.push(Event::Probe { alive });
     }
 
     fn on_pong(&mut self, _: &mut Tx, payload: [u8; 8]) {

@@ -36,6 +36,16 @@ pub enum CloseReason {
     WriteStalled(Duration),
     /// It went away for this reason, gracefully, and streams were left when the time for them was over.
     CutOff(Farewell),
+    /// Keepalive's PING was not answered, nor did anything else come (gRFC A8).
+    KeepaliveExpired {
+        /// How long nothing had come.
+        silent: Duration,
+    },
+    /// A client was about to use a connection that had been silent, and a PING first brought no sign of life.
+    ProbeUnanswered {
+        /// How long nothing had come.
+        silent: Duration,
+    },
     /// Our own program ended it.
     Aborted,
 }
@@ -77,6 +87,16 @@ impl fmt::Display for CloseReason {
             Self::Protocol(error) => write!(f, "peer broke a rule: {error}"),
             Self::WriteStalled(after) => write!(f, "peer read nothing for {after:?} (limit: write_timeout)"),
             Self::CutOff(why) => f.write_str(why.cut_text()),
+            Self::KeepaliveExpired { silent } => {
+                write!(
+                    f,
+                    "keepalive expired: nothing came from the peer for {silent:.1?}, nor an answer to a PING"
+                )
+            }
+            Self::ProbeUnanswered { silent } => write!(
+                f,
+                "nothing came from the peer for {silent:.1?}, nor an answer to the PING before the connection was used again"
+            ),
             Self::Aborted => f.write_str("aborted by this program"),
         }
     }

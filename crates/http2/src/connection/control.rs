@@ -1,5 +1,6 @@
 //! Frames that carry no content: PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE. RFC 9113 §6.3 to §6.9.
 
+use super::keepalive::ALIVE_PING;
 use super::receive::Rx;
 use super::shutdown::{Ours, PeerGoAway, SHUTDOWN_PING};
 use super::tx::Tx;
@@ -130,7 +131,7 @@ impl Rx {
         let frame = Ping::decode(header, payload)?;
         if !frame.ack {
             tx.write_pong(frame.payload);
-            return Ok(());
+            return tx.police_ping();
         }
         match tx.pings_in_flight.checked_sub(1) {
             Some(left) => tx.pings_in_flight = left,
@@ -142,7 +143,9 @@ impl Rx {
             if matches!(tx.shutdown.ours, Ours::Announced { .. }) {
                 tx.finish_shutdown();
             }
-        } else if frame.payload == ROUND_TRIP_PING && tx.round_trip.answered(tx.now) {
+        } else if frame.payload == ALIVE_PING
+            || (frame.payload == ROUND_TRIP_PING && tx.round_trip.answered(tx.now))
+        {
             // Ours, and nobody else's.
         } else {
             handler.on_pong(tx, frame.payload);

@@ -16,9 +16,10 @@
 //! The receiving half (`receive`, `data`, `field_block`, `section_memo`, `control`) parses and decodes; the sending
 //! half ([`Tx`], `pace`, `transmit`, `stalls`, `write`, `output`) owns the streams, the encoder and the output. They are split so that
 //! a handler called while bytes are parsed can answer at once. `credit`, `closing` and `shutdown` are about windows,
-//! the end of a stream and the end of the connection, `life` about when that comes by itself; `check` is what debug builds assert.
+//! the end of a stream and the end of the connection, `life` about when that comes by itself, `keepalive` about a peer that has fallen
+//! silent; `check` is what debug builds assert.
 //!
-//! Left out: keepalive (gRFC A8), extended CONNECT (RFC 8441), and pushes, which are refused.
+//! Left out: extended CONNECT (RFC 8441), and pushes, which are refused.
 
 mod check;
 mod closing;
@@ -26,6 +27,7 @@ mod control;
 mod credit;
 mod data;
 mod field_block;
+mod keepalive;
 mod life;
 mod output;
 mod pace;
@@ -123,8 +125,12 @@ impl Connection {
             Ours::CutOff => return Ok(input.len()),
             Ours::Open | Ours::Announced { .. } | Ours::Final { .. } => {}
         }
+        self.tx.vitals.last_read = now;
         let taken =
             self.rx.advance(&mut self.tx, input, handler).map_err(|violation| self.fail(violation))?;
+        if self.tx.vitals.is_asking() {
+            self.tx.heard(handler);
+        }
         self.check();
         Ok(taken)
     }
@@ -218,7 +224,8 @@ impl Connection {
         let assembly = self.tx.budget.oldest_while_others_wait().map(|(_, since)| since + patience);
         let rx = self.rx.next_timer(self.tx.config.peer_timeout);
         let stalls = earliest(self.tx.stall_check, rx);
-        earliest(earliest(goaway, assembly), earliest(stalls, self.life_timer()))
+        let peer = earliest(self.life_timer(), self.tx.vitals_timer());
+        earliest(earliest(goaway, assembly), earliest(stalls, peer))
     }
 
     /// Acts on every timer that has run out.
@@ -247,7 +254,14 @@ impl Connection {
                 .stream_error(stream, Violation::AssemblyStalled, handler)
                 .map_err(|violation| self.fail(violation))?;
         }
+        self.tx.check_vitals(handler).map_err(|violation| self.fail(violation))?;
         self.tx.end_stalled(handler).map_err(|violation| self.fail(violation))
+    }
+
+    /// How long nothing has come from the peer.
+    #[must_use]
+    pub fn silence(&self, now: Instant) -> core::time::Duration {
+        now - self.tx.vitals.last_read
     }
 
     /// What the peer has made us do, in all.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Role;
+use super::keepalive::Vitals;
 use super::life::{Farewell, Life};
 use super::output::Output;
 use super::shutdown::{Ours, SHUTDOWN_PING, Shutdown};
@@ -61,6 +62,7 @@ pub struct Tx {
     pub(crate) window_size_binds: bool,
     /// PING frames of ours that were not answered yet.
     pub(crate) pings_in_flight: u32,
+    pub(super) vitals: Vitals,
     /// Somebody was told [`OpenError::StreamLimit`] and waits.
     pub(crate) opener_waits: bool,
     /// Since when the connection's send window has been empty while streams had something to send, or since the last octet that
@@ -97,6 +99,7 @@ impl Tx {
             notices: Notices::default(),
             window_size_binds: false,
             pings_in_flight: 0,
+            vitals: Vitals::new(now),
             opener_waits: false,
             window_empty_since: None,
             stall_check: None,
@@ -493,6 +496,7 @@ impl Tx {
             self.output.frame(Kind::PING, Flags::default(), 0, |tail| tail.extend_from_slice(&payload));
         self.trace_frame(header, &payload);
         self.pings_in_flight = self.pings_in_flight.saturating_add(1);
+        self.pinged();
     }
 
     /// Begins a graceful end (RFC 9113 §6.8): a server announces it, lets in what is in flight, and then names the last
@@ -551,6 +555,7 @@ impl Tx {
     #[inline]
     fn data_sent(&mut self, header: FrameHeader, start: usize) {
         self.counters.data_frame_sent();
+        self.vitals.spoke();
         if let Some(observer) = &mut self.observer {
             let now = self.now;
             observer.on_trace(now, &Trace::Frame { direction: Direction::Sent, header, payload: &[] });

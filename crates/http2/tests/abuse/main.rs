@@ -24,6 +24,7 @@ mod hpack_bomb;
 mod hpack_input;
 mod lengths;
 mod octets;
+mod pings;
 mod priority;
 mod provoked_resets;
 mod pushes;

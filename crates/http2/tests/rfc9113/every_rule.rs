@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clearway_http2::connection::PREFACE;
 use clearway_http2::frame::{Flags, Kind, SettingId};
-use clearway_http2::{Config, ErrorCode, Scope, Violation};
+use clearway_http2::{Config, ErrorCode, Keepalive, PingPolicy, Scope, Violation};
 use clearway_testkit::{
     Answer, FrameSpec, Peer, continuation, data, goaway, headers, ping, priority, push_promise, rst_stream,
     settings, settings_ack, unknown, window_update,
@@ -218,6 +218,21 @@ fn provoke(rule: Violation) -> Peer {
         Violation::TooManyPriorities => flood(server(), |n| priority(1, 2 * n + 3)),
         Violation::TooManyWindowUpdates => flood(server(), |_| window_update(0, 1)),
         Violation::TooManyGlitches => flood(server(), |_| unknown(0xbe, 0, b"")),
+        // gRFC A8.
+        Violation::TooManyPings => {
+            let ping_policy = Some(PingPolicy::default());
+            flood(Peer::of_server(Config { ping_policy, ..Config::default() }), |_| ping([0; 8]))
+        }
+        Violation::KeepaliveExpired => {
+            let (interval, timeout) = (Duration::from_secs(60), Duration::from_secs(20));
+            let keepalive = Some(Keepalive { interval, timeout, without_streams: true });
+            later(later(Peer::of_client(Config { keepalive, ..Config::default() }), 60), 20)
+        }
+        Violation::ProbeUnanswered => {
+            let mut peer = Peer::of_client(Config::default());
+            assert!(peer.tx().probe());
+            later(peer, 1)
+        }
         Violation::PrefaceTimeout => {
             later(octets(Peer::of_silent_server(Config::default()), &PREFACE[..5]), 10)
         }

@@ -206,7 +206,8 @@ where
             self.app.on_timer(self.connection.tx(now));
         }
         if self.connection.next_timer().is_some_and(|timer| timer <= now) {
-            self.connection.on_tick(now, &mut self.app).map_err(CloseReason::Protocol)?;
+            let ticked = self.connection.on_tick(now, &mut self.app);
+            ticked.map_err(|error| self.expired(error, now))?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
 
-use clearway_http2::{ErrorCode, Instant};
+use clearway_http2::{ConnectionError, ErrorCode, Instant, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::turn::READS_PER_TURN;
@@ -65,6 +65,8 @@ where
             | CloseReason::GoAway { .. }
             | CloseReason::Protocol(_)
             | CloseReason::CutOff(_)
+            | CloseReason::KeepaliveExpired { .. }
+            | CloseReason::ProbeUnanswered { .. }
             | CloseReason::Finished => Stage::Flushing { until: now + LINGER },
         };
         let closed = self.closed_by(reason, now);
@@ -111,6 +113,13 @@ where
                 self.ended_by(CloseReason::of(error))
             }
             Err(reason) => reason,
+    /// What a rule of the engine's that ran out with time means for the connection.
+    pub(super) fn expired(&self, error: ConnectionError, now: Instant) -> CloseReason {
+        let silent = self.connection.silence(now);
+        match error.violation {
+            Violation::KeepaliveExpired => CloseReason::KeepaliveExpired { silent },
+            Violation::ProbeUnanswered => CloseReason::ProbeUnanswered { silent },
+            _ => CloseReason::Protocol(error),
         }
     }
 
