@@ -25,6 +25,7 @@ mod loom_models;
 mod op_queue;
 mod stream;
 mod sync;
+mod tcp;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -39,3 +40,4 @@ pub use fault::{ConnectFault, Spoken, TlsAlert, TlsError, TlsFailure, WrongProto
 pub use first_octets::FirstOctets;
 pub use op_queue::OpQueue;
 pub use stream::{Stream, pair};
+pub use tcp::TcpOptions;

@@ -37,6 +37,16 @@ pub fn pair() -> (Stream, Stream) {
 }
 
 impl Stream {
+    /// The TCP connection below, if there is one.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Unix(_) | Self::InProcess(_) => None,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.get_ref().tcp(),
+        }
+    }
+
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> PeerAddr {
