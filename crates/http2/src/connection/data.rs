@@ -50,7 +50,7 @@ impl Rx {
             return Err(Violation::ConnectionWindowExceeded);
         }
         tx.connection_credit_used(header.length);
-        tx.vitals.earned();
+        tx.unearned = 0;
         Ok(found)
     }
 

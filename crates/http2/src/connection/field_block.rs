@@ -47,7 +47,7 @@ impl Rx {
         handler: &mut H,
     ) -> Result<(), Violation> {
         let frame = Headers::decode(header, payload)?;
-        tx.vitals.earned();
+        tx.unearned = 0;
         let self_dependent = frame.priority.is_some_and(|priority| priority.dependency == frame.stream_id);
         let (stream_id, end_stream) = (frame.stream_id, frame.end_stream);
         if frame.fragment.len() > tx.config.limits.field_block_octets {

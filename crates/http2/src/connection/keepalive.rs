@@ -30,21 +30,15 @@ const WITHOUT_STREAMS: Duration = Duration::from_secs(2 * 3600);
 /// connection.
 const UNEARNED: u8 = 2;
 
-/// What is known of the peer's being there, and of its PINGs.
+/// What is remembered of PINGs, on a connection that has seen some.
 #[derive(Debug)]
-pub(crate) struct Vitals {
-    /// When octets came last; the connection's beginning before that.
-    pub(super) last_read: Instant,
-    /// What waits for a sign of life.
-    asked: Option<Box<Asked>>,
-    /// When the peer's last PING came; [`Instant::FAR_FUTURE`] before the first.
-    last_ping: Instant,
-    /// PINGs of the peer that came too early, since HEADERS or DATA were sent.
+pub(crate) struct Pings {
+    /// Ours, that waits for any octet.
+    asked: Option<Asked>,
+    /// When the peer's last one came; [`Instant::FAR_FUTURE`] before the first.
+    last: Instant,
+    /// Those of the peer that came too early, since HEADERS or DATA were sent.
     strikes: u32,
-    /// HEADERS or DATA went out since the peer's last PING.
-    spoke: bool,
-    /// PINGs of ours since HEADERS or DATA came.
-    unearned: u8,
 }
 
 /// A PING of ours that waits for any octet.
@@ -56,34 +50,9 @@ struct Asked {
     until: Instant,
 }
 
-impl Vitals {
-    pub(super) const fn new(now: Instant) -> Self {
-        Self {
-            last_read: now,
-            asked: None,
-            last_ping: Instant::FAR_FUTURE,
-            strikes: 0,
-            spoke: false,
-            unearned: 0,
-        }
-    }
-
-    /// True while a PING of ours waits for a sign of life.
-    #[inline]
-    pub(super) const fn is_asking(&self) -> bool {
-        self.asked.is_some()
-    }
-
-    /// HEADERS or DATA went to the output: the peer may PING again.
-    #[inline]
-    pub(super) const fn spoke(&mut self) {
-        self.spoke = true;
-    }
-
-    /// HEADERS or DATA came: we may.
-    #[inline]
-    pub(super) const fn earned(&mut self) {
-        self.unearned = 0;
+impl Default for Pings {
+    fn default() -> Self {
+        Self { asked: None, last: Instant::FAR_FUTURE, strikes: 0 }
     }
 }
 
@@ -92,7 +61,7 @@ impl Tx {
     #[inline]
     #[must_use]
     pub fn silence(&self) -> Duration {
-        self.now - self.vitals.last_read
+        self.now - self.last_read
     }
 
     /// The interval of keepalive, where it is on.
@@ -111,15 +80,15 @@ impl Tx {
         if self.is_going_away() || self.role == Role::Server {
             return false;
         }
-        if self.vitals.asked.is_none() {
-            if self.vitals.unearned >= UNEARNED {
+        if self.asked().is_none() {
+            if self.unearned >= UNEARNED {
                 return false;
             }
             self.ask();
         }
         let round_trips = self.round_trip.twice().map_or(Duration::ZERO, |two| 2 * two);
         let until = self.now + round_trips.max(SHORTEST_PROBE);
-        if let Some(asked) = &mut self.vitals.asked {
+        if let Some(asked) = self.pings.as_deref_mut().and_then(|pings| pings.asked.as_mut()) {
             asked.probe.get_or_insert(until.min(asked.until));
         }
         true
@@ -128,24 +97,31 @@ impl Tx {
     /// True while the answer to [`Tx::probe`] is awaited.
     #[must_use]
     pub fn is_probing(&self) -> bool {
-        self.vitals.asked.as_ref().is_some_and(|asked| asked.probe.is_some())
+        self.asked().is_some_and(|asked| asked.probe.is_some())
+    }
+
+    /// What waits for a sign of life.
+    #[inline]
+    fn asked(&self) -> Option<&Asked> {
+        self.pings.as_deref()?.asked.as_ref()
     }
 
     fn ask(&mut self) {
         self.ping(ALIVE_PING);
         let timeout = self.config.keepalive.map_or(defaults::KEEPALIVE_TIMEOUT, |rules| rules.timeout);
-        self.vitals.asked = Some(Box::new(Asked { probe: None, until: self.now + timeout }));
+        let until = self.now + timeout;
+        self.pings.get_or_insert_default().asked = Some(Asked { probe: None, until });
     }
 
     /// A PING of ours is on its way.
     pub(super) const fn pinged(&mut self) {
-        self.vitals.unearned = self.vitals.unearned.saturating_add(1);
+        self.unearned = self.unearned.saturating_add(1);
     }
 
     /// When there is something to do about the peer's silence.
     #[inline]
-    pub(super) fn vitals_timer(&self) -> Option<Instant> {
-        match &self.vitals.asked {
+    pub(super) fn silence_timer(&self) -> Option<Instant> {
+        match self.asked() {
             Some(asked) => Some(asked.probe.unwrap_or(asked.until)),
             None => self.keepalive_due(),
         }
@@ -155,21 +131,28 @@ impl Tx {
     #[inline]
     fn keepalive_due(&self) -> Option<Instant> {
         let rules = self.config.keepalive.as_ref()?;
-        (rules.without_streams || self.stream_count() > 0).then(|| self.vitals.last_read + rules.interval)
+        (rules.without_streams || self.stream_count() > 0).then(|| self.last_read + rules.interval)
+    }
+
+    /// True while a PING of ours waits for a sign of life.
+    #[inline]
+    pub(super) fn is_asking(&self) -> bool {
+        self.asked().is_some()
     }
 
     /// Octets came while a PING waited: the peer is there.
     #[cold]
     pub(super) fn heard<H: Handler>(&mut self, handler: &mut H) {
-        if self.vitals.asked.take().is_some_and(|asked| asked.probe.is_some()) {
+        let asked = self.pings.as_deref_mut().and_then(|pings| pings.asked.take());
+        if asked.is_some_and(|asked| asked.probe.is_some()) {
             handler.on_probe(self, true);
         }
     }
 
     /// Acts on the peer's silence, if it is time.
-    pub(super) fn check_vitals<H: Handler>(&mut self, handler: &mut H) -> Result<(), Violation> {
+    pub(super) fn mind_silence<H: Handler>(&mut self, handler: &mut H) -> Result<(), Violation> {
         let now = self.now;
-        let Some(asked) = &mut self.vitals.asked else {
+        let Some(asked) = self.pings.as_deref_mut().and_then(|pings| pings.asked.as_mut()) else {
             if self.keepalive_due().is_some_and(|due| due <= now) {
                 self.ask();
             }
@@ -198,14 +181,14 @@ impl Tx {
         }
         let quiet = self.stream_count() == 0 && !policy.without_streams;
         let apart = if quiet { policy.min_interval.max(WITHOUT_STREAMS) } else { policy.min_interval };
-        let vitals = &mut self.vitals;
-        let last = core::mem::replace(&mut vitals.last_ping, self.now);
-        if core::mem::take(&mut vitals.spoke) {
-            vitals.strikes = 0;
+        let pings = self.pings.get_or_insert_default();
+        let last = core::mem::replace(&mut pings.last, self.now);
+        if core::mem::take(&mut self.spoke) {
+            pings.strikes = 0;
         } else if last + apart > self.now && last != Instant::FAR_FUTURE && !policy.min_interval.is_zero() {
-            vitals.strikes = vitals.strikes.saturating_add(1);
+            pings.strikes = pings.strikes.saturating_add(1);
         }
-        if vitals.strikes > self.config.limits.too_many_pings {
+        if pings.strikes > self.config.limits.too_many_pings {
             return Err(Violation::TooManyPings);
         }
         Ok(())

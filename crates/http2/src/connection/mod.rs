@@ -125,10 +125,10 @@ impl Connection {
             Ours::CutOff => return Ok(input.len()),
             Ours::Open | Ours::Announced { .. } | Ours::Final { .. } => {}
         }
-        self.tx.vitals.last_read = now;
+        self.tx.last_read = now;
         let taken =
             self.rx.advance(&mut self.tx, input, handler).map_err(|violation| self.fail(violation))?;
-        if self.tx.vitals.is_asking() {
+        if self.tx.is_asking() {
             self.tx.heard(handler);
         }
         self.check();
@@ -224,7 +224,7 @@ impl Connection {
         let assembly = self.tx.budget.oldest_while_others_wait().map(|(_, since)| since + patience);
         let rx = self.rx.next_timer(self.tx.config.peer_timeout);
         let stalls = earliest(self.tx.stall_check, rx);
-        let peer = earliest(self.life_timer(), self.tx.vitals_timer());
+        let peer = earliest(self.life_timer(), self.tx.silence_timer());
         earliest(earliest(goaway, assembly), earliest(stalls, peer))
     }
 
@@ -254,14 +254,14 @@ impl Connection {
                 .stream_error(stream, Violation::AssemblyStalled, handler)
                 .map_err(|violation| self.fail(violation))?;
         }
-        self.tx.check_vitals(handler).map_err(|violation| self.fail(violation))?;
+        self.tx.mind_silence(handler).map_err(|violation| self.fail(violation))?;
         self.tx.end_stalled(handler).map_err(|violation| self.fail(violation))
     }
 
     /// How long nothing has come from the peer.
     #[must_use]
     pub fn silence(&self, now: Instant) -> core::time::Duration {
-        now - self.tx.vitals.last_read
+        now - self.tx.last_read
     }
 
     /// What the peer has made us do, in all.

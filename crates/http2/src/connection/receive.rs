@@ -56,9 +56,9 @@ pub(crate) struct Rx {
     /// Counts calls of `recv`, to tell streams that did no work.
     pub(super) calls: u64,
     /// Frames that were whole, to tell one unfinished frame from the next.
-    whole_frames: u64,
-    /// The frame that is unfinished: its number, and since when.
-    partial: Option<(u64, Instant)>,
+    whole_frames: u32,
+    /// The frame that is unfinished: its number, and since when. [`Instant::FAR_FUTURE`] while none is.
+    partial: (u32, Instant),
 }
 
 impl Rx {
@@ -78,7 +78,7 @@ impl Rx {
             local: LocalSettings::Synced,
             calls: 0,
             whole_frames: 0,
-            partial: None,
+            partial: (0, Instant::FAR_FUTURE),
         }
     }
 
@@ -137,7 +137,8 @@ impl Rx {
 
     /// Since when the peer owes us the rest of a frame (other than DATA) or of a field block.
     fn unfinished_since(&self) -> Option<Instant> {
-        let frame = self.partial.map(|(_, since)| since);
+        let (_, since) = self.partial;
+        let frame = (since != Instant::FAR_FUTURE).then_some(since);
         let block = self.block.as_ref().map(|block| block.since);
         [frame, block].into_iter().flatten().min()
     }
@@ -147,10 +148,12 @@ impl Rx {
         let partial = matches!(self.phase, Phase::Payload(_))
             || (matches!(self.phase, Phase::Header) && !self.carry.is_empty());
         if partial {
-            let same = self.partial.filter(|(number, _)| *number == self.whole_frames);
-            self.partial = same.or(Some((self.whole_frames, now)));
+            let (number, since) = self.partial;
+            if number != self.whole_frames || since == Instant::FAR_FUTURE {
+                self.partial = (self.whole_frames, now);
+            }
         } else {
-            self.partial = None;
+            self.partial.1 = Instant::FAR_FUTURE;
             if self.carry.capacity() > CARRY_KEPT {
                 self.carry = Vec::new();
             }

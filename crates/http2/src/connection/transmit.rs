@@ -189,7 +189,7 @@ impl Tx {
         let shown = self.observer.is_some().then(|| data.clone());
         let header = self.output.frame_with(Kind::DATA, flags, id, data);
         self.counters.data_frame_sent();
-        self.vitals.spoke();
+        self.spoke = true;
         self.trace_frame(header, &[]);
         if let (Some(observer), Some(data)) = (&mut self.observer, shown) {
             let trace = Trace::Data { direction: Direction::Sent, stream_id: id, data: &data };

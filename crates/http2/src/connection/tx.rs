@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Role;
-use super::keepalive::Vitals;
+use super::keepalive::Pings;
 use super::life::{Farewell, Life};
 use super::output::Output;
 use super::shutdown::{Ours, SHUTDOWN_PING, Shutdown};
@@ -62,7 +62,13 @@ pub struct Tx {
     pub(crate) window_size_binds: bool,
     /// PING frames of ours that were not answered yet.
     pub(crate) pings_in_flight: u32,
-    pub(super) vitals: Vitals,
+    /// PING frames of ours since HEADERS or DATA came.
+    pub(super) unearned: u8,
+    /// HEADERS or DATA went to the output since the peer's last PING.
+    pub(super) spoke: bool,
+    pub(super) pings: Option<Box<Pings>>,
+    /// When octets came last; the connection's beginning before that.
+    pub(super) last_read: Instant,
     /// Somebody was told [`OpenError::StreamLimit`] and waits.
     pub(crate) opener_waits: bool,
     /// Since when the connection's send window has been empty while streams had something to send, or since the last octet that
@@ -99,7 +105,10 @@ impl Tx {
             notices: Notices::default(),
             window_size_binds: false,
             pings_in_flight: 0,
-            vitals: Vitals::new(now),
+            unearned: 0,
+            spoke: false,
+            pings: None,
+            last_read: now,
             opener_waits: false,
             window_empty_since: None,
             stall_check: None,
@@ -555,7 +564,7 @@ impl Tx {
     #[inline]
     fn data_sent(&mut self, header: FrameHeader, start: usize) {
         self.counters.data_frame_sent();
-        self.vitals.spoke();
+        self.spoke = true;
         if let Some(observer) = &mut self.observer {
             let now = self.now;
             observer.on_trace(now, &Trace::Frame { direction: Direction::Sent, header, payload: &[] });

@@ -104,7 +104,7 @@ impl Tx {
     #[inline]
     pub(super) fn write_fixed(&mut self, id: u32, fields: &'static [HeaderField<'static>], end_stream: bool) {
         if let Some(block) = self.encoder.known_fixed(fields) {
-            self.vitals.spoke();
+            self.spoke = true;
             let end = if end_stream { Flags::END_STREAM } else { Flags::default() };
             return self.output.short_frame(Kind::HEADERS, end | Flags::END_HEADERS, id, block);
         }
@@ -116,7 +116,7 @@ impl Tx {
     /// Makes frames of the field block that was encoded since `start`.
     #[inline]
     pub(super) fn finish_section(&mut self, id: u32, start: usize, end_stream: bool) {
-        self.vitals.spoke();
+        self.spoke = true;
         let end = if end_stream { Flags::END_STREAM } else { Flags::default() };
         let max = self.peer.max_frame_size as usize;
         if self.output.payload(start).len() <= max {
