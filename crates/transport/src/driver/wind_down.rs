@@ -113,6 +113,9 @@ where
                 self.ended_by(CloseReason::of(error))
             }
             Err(reason) => reason,
+        }
+    }
+
     /// What a rule of the engine's that ran out with time means for the connection.
     pub(super) fn expired(&self, error: ConnectionError, now: Instant) -> CloseReason {
         let silent = self.connection.silence(now);
