@@ -66,7 +66,7 @@ pub mod transport {
     pub use crate::Error;
     pub use crate::attempt::Attempt;
     pub use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
-    pub use crate::client::{Channel, Endpoint};
+    pub use crate::client::{Channel, ChannelStats, Endpoint};
     pub use crate::server::{Router, Server, ServerCounters, ThreadPerCore};
     #[cfg(feature = "tls")]
     pub use clearway_transport::tls::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};

@@ -4,9 +4,13 @@
 //! with what to do next and, when that changed, with a [`Picker`]: an immutable answer to "where does this call go?" that
 //! every caller asks without the policy.
 //!
-//! Left out: all policies but [`PickFirst`], choosing one by service configuration, and more than one connection at a time.
+//! A policy decides between addresses. That there may be several connections to one is not its business: it is given a picker for
+//! the connections to the address it asked for, and a new one whenever they change ([`Policy::ready`]).
+//!
+//! Left out: all policies but [`PickFirst`], choosing one by service configuration, and connections to several addresses at a time.
 
 mod pick_first;
+mod spread;
 
 use std::sync::Arc;
 
@@ -16,11 +20,14 @@ use crate::Status;
 use crate::client::{Ops, StartCall};
 
 pub(crate) use pick_first::PickFirst;
+pub(crate) use spread::{Load, Spread};
 
 /// Where a call goes.
 pub(crate) enum Pick {
     /// To this connection.
     Connection(Ops),
+    /// To this connection, which keeps a stream for it.
+    Reserved(Ops),
     /// Nowhere yet: it waits for the next picker.
     Queue,
     /// Nowhere: it fails, unless it waits for readiness.
@@ -82,11 +89,12 @@ pub(crate) trait Policy: Send {
     fn wanted(&mut self) -> Reaction;
     /// The resolver answered.
     fn resolved(&mut self, answer: Result<Vec<Address>, Status>) -> Reaction;
-    /// The connection asked for is up.
-    fn ready(&mut self, connection: Ops) -> Reaction;
+    /// The connection asked for is up: calls to its address go where this says. Comes again when there are more connections to the
+    /// address, or fewer.
+    fn ready(&mut self, connections: Arc<dyn Picker>) -> Reaction;
     /// The connection asked for could not be made.
     fn failed(&mut self, why: Status) -> Reaction;
-    /// The connection that was up takes no more calls.
+    /// No connection to the address takes calls any more.
     fn gone(&mut self) -> Reaction;
     /// The back-off is over.
     fn rested(&mut self) -> Reaction;

@@ -1,4 +1,4 @@
-//! `pick_first`: one connection, to the first address that takes one (gRPC's load balancing page, gRFC A62).
+//! `pick_first`: connections to one address, the first that takes one (gRPC's load balancing page, gRFC A62).
 //!
 //! Without calls it has no connection and stays idle. When every address failed it says so and tries again after the
 //! back-off, and calls fail until a connection is up (A62: the failure is sticky).
@@ -10,9 +10,8 @@ use std::vec;
 
 use clearway_transport::Address;
 
-use super::{Connectivity, FailAll, Next, One, Policy, Published, QueueAll, Reaction};
+use super::{Connectivity, FailAll, Next, Picker, Policy, Published, QueueAll, Reaction};
 use crate::Status;
-use crate::client::Ops;
 
 /// The policy; see the [module](self).
 #[derive(Default)]
@@ -60,10 +59,10 @@ impl Policy for PickFirst {
         }
     }
 
-    fn ready(&mut self, connection: Ops) -> Reaction {
+    fn ready(&mut self, connections: Arc<dyn Picker>) -> Reaction {
         self.failing = false;
         self.left = Vec::new().into_iter();
-        let publish = Some(Published { state: Connectivity::Ready, picker: Arc::new(One(connection)) });
+        let publish = Some(Published { state: Connectivity::Ready, picker: connections });
         Reaction { publish, next: Next::Rest }
     }
 
@@ -84,8 +83,8 @@ impl Policy for PickFirst {
 mod tests {
     use super::*;
     use crate::Code;
-    use crate::balance::Pick;
-    use crate::client::StartCall;
+    use crate::balance::{One, Pick};
+    use crate::client::{Ops, StartCall};
     use crate::inbound::{Inbound, WakeAt};
 
     fn addresses(ports: &[u16]) -> Vec<Address> {
@@ -97,7 +96,7 @@ mod tests {
         let call = StartCall::for_tests(Arc::new(Inbound::unopened(WakeAt::End)));
         let text = reaction.publish.map_or_else(String::new, |published| {
             let pick = match published.picker.pick(&call) {
-                Pick::Connection(_) => "connection".to_owned(),
+                Pick::Connection(_) | Pick::Reserved(_) => "connection".to_owned(),
                 Pick::Queue => "queue".to_owned(),
                 Pick::Fail(status) => format!("fail {}", status.message()),
                 Pick::Drop(_) => "drop".to_owned(),
@@ -128,7 +127,10 @@ mod tests {
         assert_eq!(told(policy.wanted()), ("connecting: queue".to_owned(), Next::Resolve));
         assert_eq!(told(policy.resolved(Ok(addresses(&[1, 2])))), (String::new(), connect(1)));
         assert_eq!(told(policy.failed(why("a"))), (String::new(), connect(2)));
-        assert_eq!(told(policy.ready(Ops::default())), ("ready: connection".to_owned(), Next::Rest));
+        assert_eq!(
+            told(policy.ready(Arc::new(One(Ops::default())))),
+            ("ready: connection".to_owned(), Next::Rest)
+        );
         assert_eq!(told(policy.gone()), ("idle: queue".to_owned(), Next::Rest));
     }
 
@@ -141,7 +143,7 @@ mod tests {
         assert_eq!(told(policy.rested()), (String::new(), Next::Resolve));
         assert_eq!(told(policy.resolved(Err(why("b")))), ("failure: fail b".to_owned(), Next::BackOff));
         assert_eq!(told(policy.resolved(Ok(addresses(&[1])))), (String::new(), connect(1)));
-        assert_eq!(told(policy.ready(Ops::default())).0, "ready: connection");
+        assert_eq!(told(policy.ready(Arc::new(One(Ops::default())))).0, "ready: connection");
         assert_eq!(told(policy.gone()).0, "idle: queue");
         assert_eq!(told(policy.wanted()).0, "connecting: queue");
     }

@@ -2,12 +2,17 @@
 //! what to do about it, and places the calls that wait.
 //!
 //! Reports are heard before waiting calls are placed, so that a call given back by a connection is not placed on it again.
+//! What the policy asks for comes first; when it wants nothing and calls wait for streams, or a connection wears out, another
+//! one is made to the same address ([`super::pool`]).
+//!
+//! Invariant: at most one connection is being made at a time.
 //! The task ends when the last handle of the channel is dropped; connections with calls under way outlive it.
 //!
 //! Sources: gRPC's connectivity page, its back-off page, RFC 9113 §6.8.
 
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
+use core::sync::atomic::Ordering;
 use core::task::Poll;
 use std::io;
 use std::sync::Arc;
@@ -19,9 +24,10 @@ use clearway_transport::{
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::channel::{ConnectionId, Event, Shared};
+use super::channel::{ConnectionId, Event, Shared, WaitsFor};
 use super::connection::{ClientConnection, Ops};
 use super::endpoint::{Dialed, Endpoint};
+use super::pool::Pool;
 use super::start::unsent;
 use crate::balance::{Connectivity, Next, PickFirst, Policy, Reaction};
 use crate::cause::TransportEvent;
@@ -42,12 +48,20 @@ enum Done {
 
 type Step = Pin<Box<dyn Future<Output = Done> + Send>>;
 
-/// The connection that calls go to, or will.
-struct Current {
+/// What a connection is being made for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    /// The policy asked for it.
+    Policy,
+    /// There are others, and they do not suffice.
+    Another,
+}
+
+/// A connection whose peer's SETTINGS have not come.
+struct Candidate {
     id: ConnectionId,
     ops: Ops,
     address: Address,
-    ready: bool,
 }
 
 /// The task; see the [module](self).
@@ -58,7 +72,14 @@ pub(super) struct Background {
     backoff: Backoff,
     attempt_began: Instant,
     step: Option<Step>,
-    current: Option<Current>,
+    /// What the step, or the candidate, is for.
+    purpose: Purpose,
+    candidate: Option<Candidate>,
+    pool: Pool,
+    /// Between attempts to make another connection.
+    another: Backoff,
+    /// Not before this.
+    another_at: Option<Instant>,
     next_id: ConnectionId,
     /// The last state published.
     state: Connectivity,
@@ -72,11 +93,15 @@ impl Background {
         Self {
             shared,
             backoff: Backoff::new(endpoint.jitter),
+            another: Backoff::new(endpoint.jitter),
+            another_at: None,
             endpoint: Arc::new(endpoint),
             policy: Box::new(PickFirst::default()),
             attempt_began: Instant::now(),
             step: None,
-            current: None,
+            purpose: Purpose::Policy,
+            candidate: None,
+            pool: Pool::default(),
             next_id: 0,
             state: Connectivity::Idle,
             last_error: None,
@@ -97,8 +122,9 @@ impl Background {
                 self.react(reaction);
             }
             self.place_waiting();
-            let deadline = self.shared.expire_waiting(self.last_error.as_ref());
-            if let Some(done) = self.next(deadline).await {
+            let retry = self.want_another();
+            let deadline = self.shared.expire_waiting(self.waits_for());
+            if let Some(done) = self.next([deadline, retry].into_iter().flatten().min()).await {
                 self.on_done(done);
             }
         }
@@ -124,44 +150,102 @@ impl Background {
     }
 
     fn on_event(&mut self, connection: ConnectionId, event: Event) {
-        // Connections that are not the current one drain by themselves.
-        let Some(current) = self.current.as_mut().filter(|current| current.id == connection) else { return };
-        let reaction = match event {
-            Event::Ready => {
-                self.step = None;
-                self.last_error = None;
-                current.ready = true;
-                if self.useless < USELESS {
-                    self.backoff.reset();
-                }
-                self.policy.ready(Arc::clone(&current.ops))
-            }
-            Event::GoingAway { answered } => self.lost(None, answered),
-            Event::Closed { closed, answered } => self.lost(Some(closed.reason), answered),
+        match event {
+            Event::Ready => self.ready(connection),
+            Event::Crowded => self.pool.crowded(connection),
+            Event::WearsOut => self.pool.wears_out(connection),
+            Event::GoingAway { answered } => self.lost(connection, None, answered),
+            Event::Closed { closed, answered } => self.lost(connection, Some(closed.reason), answered),
+        }
+    }
+
+    /// The candidate takes calls.
+    fn ready(&mut self, connection: ConnectionId) {
+        let Some(Candidate { id, ops, address }) =
+            self.candidate.take_if(|candidate| candidate.id == connection)
+        else {
+            return;
         };
+        self.step = None;
+        self.last_error = None;
+        if self.useless < USELESS {
+            self.backoff.reset();
+            self.another.reset();
+        }
+        self.pool.add(id, ops, address);
+        self.connections_changed();
+    }
+
+    /// There are more connections, or fewer.
+    fn connections_changed(&mut self) {
+        self.shared.connections.store(self.pool.len(), Ordering::Relaxed);
+        let reaction =
+            if self.pool.is_empty() { self.policy.gone() } else { self.policy.ready(self.pool.picker()) };
         self.react(reaction);
     }
 
-    /// The current connection takes no calls any more.
-    fn lost(&mut self, reason: Option<CloseReason>, answered: bool) -> Reaction {
-        let Some(current) = self.current.take() else { return self.policy.gone() };
-        if current.ready {
+    /// A connection takes no calls any more. One that is in no pool drains by itself.
+    fn lost(&mut self, connection: ConnectionId, reason: Option<CloseReason>, answered: bool) {
+        if self.pool.remove(connection) {
             self.useless = if answered { 0 } else { self.useless.saturating_add(1) };
-            return self.policy.gone();
+            if self.useless >= USELESS {
+                self.another_at = Some(self.attempt_began + self.another.next());
+            }
+            self.connections_changed();
+        } else if let Some(candidate) = self.candidate.take_if(|candidate| candidate.id == connection) {
+            self.step = None;
+            let fault = reason.as_ref().map_or(ConnectFault::Ended, CloseReason::connect_fault);
+            // A server of TLS 1.3 refuses a client's certificate when the handshake is over for the client.
+            let phase = if matches!(fault, ConnectFault::Tls(_)) {
+                ConnectPhase::Tls
+            } else {
+                ConnectPhase::Settings
+            };
+            let error =
+                reason.map_or_else(|| "the peer is going away".to_owned(), |reason| reason.to_string());
+            let why = self.failure(phase, &candidate.address, fault, error);
+            self.failed(why);
         }
-        self.step = None;
-        let fault = reason.as_ref().map_or(ConnectFault::Ended, CloseReason::connect_fault);
-        // A server of TLS 1.3 refuses a client's certificate when the handshake is over for the client.
-        let phase =
-            if matches!(fault, ConnectFault::Tls(_)) { ConnectPhase::Tls } else { ConnectPhase::Settings };
-        let error = reason.map_or_else(|| "the peer is going away".to_owned(), |reason| reason.to_string());
-        let why = self.failure(phase, &current.address, fault, error);
-        self.failed(why)
     }
 
-    fn failed(&mut self, why: Status) -> Reaction {
+    /// The connection that was being made could not be.
+    fn failed(&mut self, why: Status) {
         self.last_error = Some(why.clone());
-        self.policy.failed(why)
+        match self.purpose {
+            Purpose::Policy => {
+                let reaction = self.policy.failed(why);
+                self.react(reaction);
+            }
+            // The others go on.
+            Purpose::Another => self.another_at = Some(self.attempt_began + self.another.next()),
+        }
+    }
+
+    /// Makes another connection if calls wait for streams, or one wears out; says when to look again if that is to be later.
+    fn want_another(&mut self) -> Option<Instant> {
+        if self.step.is_some() || self.candidate.is_some() {
+            return None;
+        }
+        if self.shared.places.taken() == 0 {
+            self.pool.relax();
+        }
+        let most = self.endpoint.connections.most;
+        let address = self.pool.wants_another(self.shared.has_waiting(), most)?.clone();
+        let now = Instant::now();
+        if let Some(at) = self.another_at.filter(|at| now < *at) {
+            return Some(at);
+        }
+        (self.another_at, self.attempt_began) = (None, now);
+        self.dial(address, Purpose::Another);
+        None
+    }
+
+    /// What the calls that wait here wait for.
+    fn waits_for(&self) -> WaitsFor<'_> {
+        match self.pool.stream_limit() {
+            Some(allowed) => WaitsFor::Stream { connections: self.pool.len(), allowed },
+            None => WaitsFor::Connection(self.last_error.as_ref()),
+        }
     }
 
     fn on_done(&mut self, done: Done) {
@@ -174,15 +258,17 @@ impl Background {
                 self.begin(address, dialed);
                 return;
             }
-            Done::Dialed(_, Err(why)) => self.failed(why),
+            Done::Dialed(_, Err(why)) => {
+                self.failed(why);
+                return;
+            }
             Done::SettingsLate(address) => {
-                if let Some(current) = self.current.take() {
-                    current.ops.abort();
-                }
+                self.give_up_candidate();
                 let error = io::Error::from(io::ErrorKind::TimedOut);
                 let fault = ConnectFault::of(&error);
                 let why = self.failure(ConnectPhase::Settings, &address, fault, error.to_string());
-                self.failed(why)
+                self.failed(why);
+                return;
             }
             Done::Rested => self.policy.rested(),
         };
@@ -197,7 +283,7 @@ impl Background {
         match reaction.next {
             Next::Rest => {}
             Next::Resolve => self.resolve(),
-            Next::Connect(address) => self.dial(address),
+            Next::Connect(address) => self.dial(address, Purpose::Policy),
             Next::BackOff => {
                 let until = self.attempt_began + self.backoff.next();
                 self.step = Some(Box::pin(async move {
@@ -208,7 +294,16 @@ impl Background {
         }
     }
 
+    fn give_up_candidate(&mut self) {
+        if let Some(candidate) = self.candidate.take() {
+            candidate.ops.abort();
+        }
+    }
+
     fn resolve(&mut self) {
+        // Another connection was being made when the last of the others was lost: the policy begins anew.
+        self.give_up_candidate();
+        self.purpose = Purpose::Policy;
         let now = Instant::now();
         let not_before = if self.useless < USELESS { now } else { self.attempt_began + self.backoff.next() };
         self.attempt_began = now.max(not_before);
@@ -237,7 +332,8 @@ impl Background {
         }));
     }
 
-    fn dial(&mut self, address: Address) {
+    fn dial(&mut self, address: Address, purpose: Purpose) {
+        self.purpose = purpose;
         let endpoint = Arc::clone(&self.endpoint);
         self.step = Some(Box::pin(async move {
             let dialed = endpoint.dial(&address).await.map_err(|error| refused(&error));
@@ -252,6 +348,7 @@ impl Background {
         let (clock, peer) = (Clock::start(), dialed.peer());
         let ops: Ops = Arc::new(OpQueue::default());
         let mut connection = Connection::client(config_for_messages(&self.endpoint.http2), clock.now());
+        connection.limit_life(self.endpoint.connections.life, clock.now());
         if let Some(observe) = &self.endpoint.observe {
             connection.observe(observe(&peer));
         }
@@ -269,7 +366,7 @@ impl Background {
                 tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config));
             }
         }
-        self.current = Some(Current { id, ops, address: address.clone(), ready: false });
+        self.candidate = Some(Candidate { id, ops, address: address.clone() });
         let deadline = Instant::now() + self.endpoint.connect_timeout;
         self.step = Some(Box::pin(async move {
             tokio::time::sleep_until(deadline).await;
@@ -289,9 +386,12 @@ impl Background {
                     self.shared.pass_over(call);
                     continue;
                 }
-                // The connection is over; its report is on the way and wakes this task.
                 self.shared.put_back(call);
-                return;
+                // The connection is over and its report on the way, which wakes this task; or all streams are taken. Whoever
+                // freed one meanwhile may have found nobody waiting.
+                if !self.pool.has_free_stream() {
+                    return;
+                }
             }
         }
     }
@@ -310,8 +410,9 @@ impl Drop for Background {
     fn drop(&mut self) {
         // Also when the runtime goes down: nobody may wait for a task that is gone.
         self.shared.bury();
-        if let Some(current) = &self.current {
-            current.ops.drain();
+        self.pool.drain();
+        if let Some(candidate) = &self.candidate {
+            candidate.ops.drain();
         }
     }
 }

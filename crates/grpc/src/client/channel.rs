@@ -7,9 +7,11 @@
 //! puts it into another or ends it. An event of a connection is in the mail before any call that connection gives back.
 
 use core::fmt;
+use core::sync::atomic::AtomicUsize;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use clearway_http2::BlockedOn;
 use clearway_transport::{Clock, Closed, Stream};
 use tokio::sync::{Notify, watch};
 
@@ -18,10 +20,10 @@ use super::connection::ClientOp;
 use super::endpoint::Endpoint;
 use super::replay::Room;
 use super::service_config::Methods;
-use super::start::{StartCall, unsent};
+use super::start::{StartCall, deadline_passed, unsent};
 use super::waiting::{Places, Waiting};
 use crate::balance::{Connectivity, DropAll, Pick, Picker, Published, QueueAll};
-use crate::cause::{CallPhase, TransportEvent};
+use crate::cause::{Blocked, CallPhase, TransportEvent};
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
 use crate::{Code, Error, Status};
@@ -33,10 +35,45 @@ pub(crate) type ConnectionId = u64;
 pub(crate) enum Event {
     /// The peer's SETTINGS have come.
     Ready,
+    /// Calls wait for one of its streams.
+    Crowded,
+    /// Its stream ids run out: another connection is wanted before they have.
+    WearsOut,
     /// It takes no more calls. `answered` says whether it ever brought a response.
     GoingAway { answered: bool },
     /// It is over.
     Closed { closed: Closed, answered: bool },
+}
+
+/// What calls in the mail wait for.
+#[derive(Clone, Copy)]
+pub(super) enum WaitsFor<'a> {
+    /// A connection; why the last attempt to make one failed.
+    Connection(Option<&'a Status>),
+    /// A stream of one of so many connections, of which the peer allows so many at once on each.
+    Stream { connections: usize, allowed: u32 },
+}
+
+impl WaitsFor<'_> {
+    /// The status of a call whose deadline passed `after` it began.
+    fn missed(self, after: Duration) -> Status {
+        match self {
+            Self::Connection(last_error) => {
+                let status = deadline_passed(after, CallPhase::Connecting, None);
+                match last_error {
+                    Some(error) => status.and_note(format!("last attempt to connect: {}", error.message())),
+                    None => status,
+                }
+            }
+            Self::Stream { connections, allowed } => {
+                let (on, allowed) = (BlockedOn::StreamLimit, Some(allowed));
+                let blocked = Blocked { on, waited: after, allowed };
+                deadline_passed(after, CallPhase::Queued, Some(blocked)).and_note(format!(
+                    "there are {connections} connections (limit: max_connections_per_address)"
+                ))
+            }
+        }
+    }
 }
 
 /// What waits for the channel's task.
@@ -77,6 +114,8 @@ pub(crate) struct Shared {
     mail: Mutex<Mail>,
     pub(super) notify: Notify,
     connectivity: watch::Sender<Connectivity>,
+    /// Connections that take calls.
+    pub(super) connections: AtomicUsize,
     clock: Clock,
 }
 
@@ -98,6 +137,7 @@ impl Shared {
             mail: Mutex::default(),
             notify: Notify::new(),
             connectivity: watch::Sender::new(Connectivity::Idle),
+            connections: AtomicUsize::new(0),
             clock: Clock::start(),
         }
     }
@@ -132,6 +172,11 @@ impl Shared {
         match pick {
             Pick::Connection(ops) => {
                 if let Err(ClientOp::Start(call)) = ops.push(ClientOp::Start(call)) {
+                    return Err(call);
+                }
+            }
+            Pick::Reserved(ops) => {
+                if let Err(ClientOp::StartReserved(call)) = ops.push(ClientOp::StartReserved(call)) {
                     return Err(call);
                 }
             }
@@ -192,6 +237,11 @@ impl Shared {
         })
     }
 
+    /// True if a call waits for a stream, or for a connection.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.with(|mail| !mail.waiting.is_empty() || !mail.patient.is_empty())
+    }
+
     /// The next call to place; where none can be made (`failing`) not one that was passed over.
     pub(super) fn pop_waiting(&self, failing: bool) -> Option<Box<StartCall>> {
         self.with(|mail| {
@@ -215,16 +265,12 @@ impl Shared {
     }
 
     /// Ends the calls that waited too long; says when the next one will have.
-    pub(super) fn expire_waiting(&self, last_error: Option<&Status>) -> Option<tokio::time::Instant> {
+    pub(super) fn expire_waiting(&self, what_for: WaitsFor<'_>) -> Option<tokio::time::Instant> {
         let now = self.clock.now();
         while let Some(call) = self.with(|mail| mail.waiting.expire(now).or_else(|| mail.patient.expire(now)))
         {
             let after = self.clock.to_tokio(now).saturating_duration_since(call.started);
-            let status = super::start::deadline_passed(after, CallPhase::Connecting, None);
-            call.fail(match last_error {
-                Some(error) => status.and_note(format!("last attempt to connect: {}", error.message())),
-                None => status,
-            });
+            call.fail(what_for.missed(after));
         }
         let next = |mail: &mut Mail| [&mail.waiting, &mail.patient].map(Waiting::next_deadline);
         self.with(next).into_iter().flatten().min().map(|at| self.clock.to_tokio(at))

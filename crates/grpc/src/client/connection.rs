@@ -17,9 +17,11 @@ use super::channel::{ConnectionId, Event, Shared};
 use super::head::Heads;
 use super::one_call;
 use super::outgoing::Outgoing;
+use super::sharing::{IDS_IN_RESERVE, Sharing};
 use super::start::{StartCall, unsent};
 use super::upload::Leg;
 use super::waiting::Waiting;
+use crate::balance::Load;
 use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
 use crate::deadline::{Deadlines, Ticket, TimeoutValue};
 use crate::framing::Assembler;
@@ -33,6 +35,10 @@ const COPIED: usize = 2048;
 pub(crate) enum ClientOp {
     /// Begin a call.
     Start(Box<StartCall>),
+    /// Begin a call that has reserved a stream.
+    StartReserved(Box<StartCall>),
+    /// From here on streams are reserved.
+    Share(Arc<Load>),
     /// More of a request; with `end` it is the last.
     Send { stream: StreamKey, payload: Bytes, end: bool },
     /// The request cannot go on: the call ends with this status.
@@ -102,6 +108,10 @@ pub(crate) struct ClientConnection {
     pub(super) answered: bool,
     pub(super) goaway: Option<TransportEvent>,
     pub(super) goaway_last_id: u32,
+    /// Once it is one of several.
+    pub(super) sharing: Option<Sharing>,
+    /// The channel was told that calls wait here.
+    pub(super) told_crowded: bool,
     /// Woken at the end of the turn.
     pub(super) wakers: Vec<core::task::Waker>,
 }
@@ -121,6 +131,8 @@ impl ClientConnection {
             answered: false,
             goaway: None,
             goaway_last_id: u32::MAX,
+            sharing: None,
+            told_crowded: false,
             wakers: Vec::new(),
         }
     }
@@ -176,6 +188,9 @@ impl ClientConnection {
         if call.inbound.is_abandoned() {
             return;
         }
+        if self.sharing.is_some() {
+            return self.start_unreserved(tx, call);
+        }
         let limited = if self.waiting.is_empty() { self.open(tx, call) } else { Err(call) };
         if let Err(call) = limited {
             self.wait(call);
@@ -188,6 +203,7 @@ impl ClientConnection {
             Ok(()) => {
                 let deadline = call.deadline.map(|at| self.clock.at(at));
                 self.waiting.push(call, deadline);
+                self.tell_crowded();
             }
             Err(full) => {
                 let cause = unsent(TransportEvent::QueueFull { limit: full.limit });
@@ -205,10 +221,11 @@ impl ClientConnection {
                 return;
             }
         }
+        self.told_crowded = false;
     }
 
     /// Opens a stream for a call; gives the call back when the peer's stream limit is reached.
-    fn open(&mut self, tx: &mut Tx, call: Box<StartCall>) -> Result<(), Box<StartCall>> {
+    pub(super) fn open(&mut self, tx: &mut Tx, call: Box<StartCall>) -> Result<(), Box<StartCall>> {
         let deadline = call.deadline.map(|at| self.clock.at(at));
         if deadline.is_some_and(|at| at <= tx.now()) {
             self.expire_waiting(tx, &call);
@@ -222,6 +239,7 @@ impl ClientConnection {
             Err(OpenError::StreamLimit) => return Err(call),
             Err(OpenError::GoingAway | OpenError::Closed) => self.shared.take_back(call),
             Err(OpenError::IdsExhausted) => {
+                self.stop_sharing();
                 self.tell(Event::GoingAway { answered: self.answered });
                 tx.shutdown();
                 self.shared.take_back(call);
@@ -238,6 +256,9 @@ impl ClientConnection {
 
     fn opened(&mut self, tx: &mut Tx, stream: StreamKey, call: Box<StartCall>, deadline: Option<Instant>) {
         let ops: Arc<dyn StreamOps> = Arc::<OpQueue<ClientOp>>::clone(&self.ops);
+        if tx.ids_left() == IDS_IN_RESERVE {
+            self.tell(Event::WearsOut);
+        }
         if !call.inbound.opened(stream, ops) {
             tx.reset(stream, ErrorCode::CANCEL);
             return;
@@ -366,6 +387,8 @@ impl Application for ClientConnection {
     fn apply(&mut self, tx: &mut Tx, op: ClientOp) {
         match op {
             ClientOp::Start(call) => self.start(tx, call),
+            ClientOp::StartReserved(call) => self.start_reserved(tx, call),
+            ClientOp::Share(load) => self.share(tx, load),
             ClientOp::Send { stream, payload, end } => self.send(tx, stream, payload, end),
             ClientOp::Fail { stream, status } => {
                 if self.call(stream).is_some() {
@@ -408,6 +431,7 @@ impl Application for ClientConnection {
 
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ClientOp>) {
         // The channel hears of it first, so that it picks no closed connection for what is handed back.
+        self.stop_sharing();
         self.tell(Event::Closed { closed: closed.clone(), answered: self.answered });
         one_call::connection_ended(&self.shared.authority, closed, self.goaway.is_some());
         let connection = ConnectionInfo { peer: closed.peer.clone(), age: closed.age };
@@ -422,7 +446,7 @@ impl Application for ClientConnection {
         self.deadlines = Deadlines::default();
         self.hand_back_waiting();
         for op in unapplied {
-            if let ClientOp::Start(call) = op {
+            if let ClientOp::Start(call) | ClientOp::StartReserved(call) = op {
                 self.shared.take_back(call);
             }
         }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::Channel;
 use super::knobs::Repeats;
+use super::knobs::connections::Connections;
 use crate::Error;
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
@@ -68,6 +69,7 @@ pub struct Endpoint {
     pub(super) timeout: Option<Duration>,
     pub(super) connect_timeout: Duration,
     pub(super) max_queued_calls: usize,
+    pub(super) connections: Connections,
     pub(super) send: Option<CompressionEncoding>,
     pub(super) accepted: Option<Arc<Accepted>>,
     pub(super) http2: Config,
@@ -120,6 +122,7 @@ impl Endpoint {
             timeout: None,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             max_queued_calls: DEFAULT_MAX_QUEUED_CALLS,
+            connections: Connections::default(),
             send: None,
             accepted: None,
             http2: Config::default(),
@@ -133,7 +136,8 @@ impl Endpoint {
 
     /// The endpoint of a channel in this process.
     pub(crate) fn in_process() -> Self {
-        Self::of(Target::in_process())
+        // There is one stream, and no other can be made.
+        Self::of(Target::in_process()).max_connections_per_address(1)
     }
 
     /// A deadline for every call, counted from its beginning.

@@ -39,19 +39,26 @@ mod knobs;
 mod one_call;
 mod outgoing;
 mod path;
+mod pool;
 mod replay;
 mod response;
 mod service_config;
+mod sharing;
 mod start;
+mod stats;
 mod upload;
 mod waiting;
 
 pub use channel::Channel;
 pub use endpoint::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_QUEUED_CALLS, Endpoint};
 pub use grpc::{DEFAULT_MAX_DECODING_MESSAGE_SIZE, Grpc, GrpcService};
-pub use knobs::{DEFAULT_RETRY_BUFFER_SIZE, DEFAULT_RETRY_CALL_BUFFER_SIZE};
+pub use knobs::{
+    DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, DEFAULT_RETRY_BUFFER_SIZE,
+    DEFAULT_RETRY_CALL_BUFFER_SIZE,
+};
 pub use path::{InvalidPath, MethodPath};
 pub use service_config::{HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig};
+pub use stats::ChannelStats;
 
 pub(crate) use attempts::Throttle;
 pub(crate) use connection::Ops;

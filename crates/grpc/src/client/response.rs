@@ -4,7 +4,9 @@
 
 use clearway_http2::hpack::{FieldSection, Name};
 use clearway_http2::stream::State;
-use clearway_http2::{By, Chunk, ErrorCode, GoAway, Handler, Reset, ResponseHead, SlotFate, StreamKey, Tx};
+use clearway_http2::{
+    By, Chunk, ErrorCode, Farewell, GoAway, Handler, Reset, ResponseHead, SlotFate, StreamKey, Tx,
+};
 
 use super::channel::Event;
 use super::connection::{Call, ClientConnection, Stage};
@@ -108,11 +110,22 @@ impl Handler for ClientConnection {
     }
 
     fn on_stream_slot(&mut self, tx: &mut Tx) {
-        self.open_waiting(tx);
+        if self.sharing.is_some() {
+            self.streams_are_free(tx);
+        } else {
+            self.open_waiting(tx);
+        }
     }
 
     fn on_ready(&mut self, _: &mut Tx) {
         self.tell(Event::Ready);
+    }
+
+    fn on_going_away(&mut self, _: &mut Tx, _: Farewell) {
+        // It was idle for long enough, or is old.
+        self.stop_sharing();
+        self.tell(Event::GoingAway { answered: self.answered });
+        self.hand_back_waiting();
     }
 
     fn on_goaway(&mut self, _: &mut Tx, goaway: &GoAway<'_>) {
@@ -124,6 +137,7 @@ impl Handler for ClientConnection {
         });
         self.goaway_last_id = goaway.last_stream_id;
         // The channel hears of it first, so that it does not pick this connection for what is handed back.
+        self.stop_sharing();
         self.tell(Event::GoingAway { answered: self.answered });
         self.hand_back_waiting();
     }

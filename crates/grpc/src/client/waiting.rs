@@ -51,7 +51,7 @@ impl Places {
         Place(Arc::clone(self))
     }
 
-    #[cfg(test)]
+    /// How many are taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }

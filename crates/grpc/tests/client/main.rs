@@ -16,6 +16,7 @@ mod connecting;
 mod deadlines;
 mod flow;
 mod going_away;
+mod many_connections;
 mod peer;
 mod queue;
 mod requests;

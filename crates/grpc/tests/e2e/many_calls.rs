@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use clearway::client::DEFAULT_MAX_CONNECTIONS_PER_ADDRESS;
 use clearway::codec::BytesCodec;
 use clearway::server::GenericService;
 use clearway::transport::{Router, Server, TransportEvent};
@@ -74,10 +75,16 @@ async fn ten_thousand_calls_at_once_finish_over_a_socket() {
         count.fetch_add(1, Ordering::Relaxed);
         Box::new(Blind)
     });
-    call_at_once(&Client::at(endpoint)).await;
+    call_at_once(&Client::at(endpoint.clone().max_connections_per_address(1))).await;
     assert_eq!(connections.load(Ordering::Relaxed), 1);
     let most = running.most.load(Ordering::Relaxed);
     assert!(most <= STREAMS, "{most} handlers ran at once");
+    // Unless told otherwise a channel makes more connections when the server's limit is in the way.
+    call_at_once(&Client::at(endpoint)).await;
+    let made = connections.load(Ordering::Relaxed) - 1;
+    assert!((2..=DEFAULT_MAX_CONNECTIONS_PER_ADDRESS).contains(&made), "{made}");
+    let most = running.most.load(Ordering::Relaxed);
+    assert!(most <= made * STREAMS, "{most} handlers ran at once");
 }
 
 /// An observer that does not look.

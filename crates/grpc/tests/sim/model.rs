@@ -49,15 +49,23 @@ pub(crate) fn expect(record: &Record, number: u32, at: Instant) -> Expected {
     let (plan, call) = (&record.plans[number as usize], &record.calls[number as usize]);
     let deadline = plan.deadline.map_or(Instant::FAR_FUTURE, |timeout| call.began + timeout);
     let mut expected = Expected { said_so: true, ..Expected::default() };
-    let last = call.attempts.last().map(|(connection, stream)| {
-        let connection = &record.connections[*connection];
-        let over = connection.over.map(|at| (at, Fact::Over));
-        connection.facts.get(stream).copied().or(over)
-    });
+    let facts: Vec<_> = call
+        .attempts
+        .iter()
+        .map(|(connection, stream)| {
+            let connection = &record.connections[*connection];
+            let over = connection.over.map(|at| (at, Fact::Over));
+            connection.facts.get(stream).copied().or(over)
+        })
+        .collect();
+    // A call is sent again only when it was refused, and never after that. Attempts are written down as they arrive, and on a
+    // slow connection the first may do so after the second on another.
+    let stands = |fact: &&Option<(Instant, Fact)>| !matches!(fact, Some((_, fact)) if fact.is_refusal());
+    let last = facts.iter().find(stands).or(facts.last()).copied();
     let mut waits = last.is_none();
     let decided = match last {
         Some(Some((when, fact))) => {
-            let refused = matches!(fact, Fact::LeftOut | Fact::Reset(ErrorCode::REFUSED_STREAM));
+            let refused = fact.is_refusal();
             // Sent again, it may have been lost with a connection before it was seen.
             let lost = record.connections.iter().filter_map(|connection| connection.over);
             let again = refused && lost.into_iter().any(|over| over >= when && over <= at);

@@ -54,6 +54,13 @@ pub(crate) enum Fact {
     Over,
 }
 
+impl Fact {
+    /// The server did not look at the call.
+    pub(crate) const fn is_refusal(self) -> bool {
+        matches!(self, Self::LeftOut | Self::Reset(ErrorCode::REFUSED_STREAM))
+    }
+}
+
 /// One connection, as the client's side of the link saw it.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionRecord {

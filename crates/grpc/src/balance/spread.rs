@@ -1,0 +1,133 @@
+//! Several connections to one address: calls go to the one with the most free streams, and wait when none has any (gRFC A105,
+//! RFC 9113 §5.1.2).
+//!
+//! A stream is reserved before a call is sent to its connection, so that calls that come at once do not crowd on one. What
+//! is known of a connection is in its [`Load`]; only the connection's own task gives back, when a stream has ended.
+//!
+//! Invariant: a connection's `used` is its open streams and the calls on their way to it, or more; it becomes less
+//! only on the connection's task, which looks for waiting calls each time it does. Left out: a limit that a peer lowers counts
+//! from the first call on that is refused by it.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Arc;
+
+use super::{Pick, Picker};
+use crate::client::{Ops, StartCall};
+
+/// The streams of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    used: AtomicU32,
+    /// What the peer allows.
+    limit: AtomicU32,
+    /// The connection's task has said what there is.
+    known: AtomicBool,
+}
+
+impl Load {
+    /// Streams nobody has spoken for.
+    pub(crate) fn free(&self) -> u32 {
+        self.limit().saturating_sub(self.used.load(Ordering::Acquire))
+    }
+
+    /// Streams the peer allows at once.
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// Takes a free stream, if there is one.
+    pub(crate) fn try_reserve(&self) -> bool {
+        let limit = self.limit();
+        let taken = |used: u32| (used < limit).then(|| used.saturating_add(1));
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).is_ok()
+    }
+
+    /// The connection's task: the peer allows so many streams.
+    pub(crate) fn allow(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Release);
+    }
+
+    /// The connection's task: so many streams were open before anybody reserved one, and so many are allowed.
+    pub(crate) fn begin(&self, open: u32, limit: u32) {
+        self.used.fetch_add(open, Ordering::AcqRel);
+        self.allow(limit);
+        self.known.store(true, Ordering::Release);
+    }
+
+    /// False until the connection's task was heard.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// The connection's task: so many streams are free again, or were reserved in vain.
+    pub(crate) fn give_back(&self, streams: u32) {
+        self.used.fetch_sub(streams, Ordering::AcqRel);
+    }
+}
+
+/// The connections to one address.
+pub(crate) struct Spread(pub(crate) Vec<(Ops, Arc<Load>)>);
+
+impl Picker for Spread {
+    fn pick(&self, _: &StartCall) -> Pick {
+        // Whoever loses a race for the last stream of one looks again; somebody got one then.
+        for _ in 0..=self.0.len() {
+            let freest = self.0.iter().max_by_key(|(_, load)| load.free());
+            match freest {
+                Some((ops, load)) if load.try_reserve() => return Pick::Reserved(Arc::clone(ops)),
+                Some((_, load)) if load.free() == 0 => return Pick::Queue,
+                Some(_) => {}
+                None => return Pick::Queue,
+            }
+        }
+        Pick::Queue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbound::{Inbound, WakeAt};
+
+    /// Which of the connections is picked, if any.
+    fn picked(spread: &Spread) -> Option<usize> {
+        let call = StartCall::for_tests(Arc::new(Inbound::unopened(WakeAt::End)));
+        match spread.pick(&call) {
+            Pick::Reserved(ops) => spread.0.iter().position(|(other, _)| Arc::ptr_eq(other, &ops)),
+            Pick::Queue => None,
+            Pick::Connection(_) | Pick::Fail(_) | Pick::Drop(_) => panic!("a stream, or none"),
+        }
+    }
+
+    #[test]
+    fn calls_go_where_most_streams_are_free_and_wait_when_none_is() {
+        let spread = Spread(vec![(Ops::default(), Arc::default()), (Ops::default(), Arc::default())]);
+        assert_eq!(picked(&spread), None, "nothing is known of either");
+        spread.0[0].1.begin(2, 3);
+        spread.0[1].1.begin(0, 2);
+        let order: Vec<_> = (0..4).map(|_| picked(&spread)).collect();
+        assert_eq!(order.iter().flatten().filter(|at| **at == 0).count(), 1);
+        assert_eq!(order.iter().flatten().filter(|at| **at == 1).count(), 2);
+        assert_eq!((order[0], order[3]), (Some(1), None));
+        spread.0[0].1.give_back(1);
+        assert_eq!((picked(&spread), picked(&spread)), (Some(0), None));
+        // A limit that was lowered below what is open leaves nothing free.
+        spread.0[0].1.allow(1);
+        assert_eq!(picked(&spread), None);
+    }
+
+    #[test]
+    fn threads_that_reserve_at_once_get_no_more_than_there_are() {
+        let load = Arc::new(Load::default());
+        load.allow(1000);
+        let spread = Arc::new(Spread(vec![(Ops::default(), Arc::clone(&load))]));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let spread = Arc::clone(&spread);
+                std::thread::spawn(move || (0..400).filter(|_| picked(&spread).is_some()).count())
+            })
+            .collect();
+        let got: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!((got, load.free()), (1000, 0));
+    }
+}

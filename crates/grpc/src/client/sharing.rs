@@ -1,0 +1,114 @@
+//! A connection that is one of several to its address: calls come with a stream reserved, and those that found none wait in the
+//! channel, from where this takes them as its streams become free.
+//!
+//! Nobody is forgotten: whoever makes a stream free ([`Load::give_back`]) looks for waiting calls afterwards, and whoever lets
+//! a call wait looks for free streams afterwards ([`super::background`]).
+//!
+//! Invariant: `counted` is what this connection's open streams take of the load; what else is taken are calls on their way here.
+
+use std::sync::Arc;
+
+use clearway_http2::Tx;
+
+use super::channel::Event;
+use super::connection::ClientConnection;
+use super::start::StartCall;
+use crate::balance::Load;
+
+/// When so many stream ids are left another connection is made (RFC 9113 §5.1.1): 4 million of 1,074, so that there is time
+/// enough at any rate of calls.
+pub(super) const IDS_IN_RESERVE: u32 = 1 << 22;
+
+/// The connection's part in [`crate::balance::Spread`].
+pub(super) struct Sharing {
+    load: Arc<Load>,
+    counted: u32,
+}
+
+impl ClientConnection {
+    /// From here on streams are reserved. What waits here goes to where one is free.
+    pub(super) fn share(&mut self, tx: &mut Tx, load: Arc<Load>) {
+        let counted = tx.local_streams();
+        load.begin(counted, tx.stream_limit());
+        self.sharing = Some(Sharing { load, counted });
+        tx.notify_stream_slot();
+        self.hand_back_waiting();
+        self.shared.notify.notify_one();
+    }
+
+    /// A call for which a stream is reserved.
+    pub(super) fn start_reserved(&mut self, tx: &mut Tx, call: Box<StartCall>) {
+        if !self.open_reserved(tx, call) {
+            self.take_waiting(tx);
+        }
+    }
+
+    /// A call that was sent here before streams were reserved.
+    pub(super) fn start_unreserved(&mut self, tx: &mut Tx, call: Box<StartCall>) {
+        if self.sharing.as_ref().is_some_and(|sharing| sharing.load.try_reserve()) {
+            self.start_reserved(tx, call);
+        } else {
+            self.shared.take_back(call);
+        }
+    }
+
+    /// True if it got a stream that is still open; otherwise the reserved one is free again.
+    fn open_reserved(&mut self, tx: &mut Tx, call: Box<StartCall>) -> bool {
+        let before = tx.local_streams();
+        let refused = if call.inbound.is_abandoned() { None } else { self.open(tx, call).err() };
+        let Some(sharing) = &mut self.sharing else { return true };
+        let opened = tx.local_streams() > before;
+        if opened {
+            sharing.counted = sharing.counted.saturating_add(1);
+        } else {
+            // The peer may have lowered its limit since it was last looked at.
+            sharing.load.allow(tx.stream_limit());
+            sharing.load.give_back(1);
+        }
+        if let Some(call) = refused {
+            self.shared.take_back(call);
+        }
+        opened
+    }
+
+    /// Streams ended, or the peer changed its limit.
+    pub(super) fn streams_are_free(&mut self, tx: &mut Tx) {
+        let Some(sharing) = &mut self.sharing else { return };
+        let open = tx.local_streams();
+        sharing.load.allow(tx.stream_limit());
+        sharing.load.give_back(sharing.counted.saturating_sub(open));
+        sharing.counted = open;
+        tx.notify_stream_slot();
+        self.take_waiting(tx);
+    }
+
+    /// Takes calls that wait in the channel, while there are free streams.
+    fn take_waiting(&mut self, tx: &mut Tx) {
+        while !tx.is_going_away() && self.shared.has_waiting() {
+            let Some(sharing) = &self.sharing else { return };
+            if !sharing.load.try_reserve() {
+                return;
+            }
+            match self.shared.pop_waiting(false) {
+                Some(call) => {
+                    self.open_reserved(tx, call);
+                }
+                None => sharing.load.give_back(1),
+            }
+        }
+    }
+
+    /// It takes no more calls, and no waiting ones either.
+    pub(super) fn stop_sharing(&mut self) {
+        if let Some(sharing) = self.sharing.take() {
+            sharing.load.allow(0);
+        }
+    }
+
+    /// A call had to wait for a stream of this connection, which is the only one: another might help.
+    pub(super) fn tell_crowded(&mut self) {
+        if !core::mem::replace(&mut self.told_crowded, true) {
+            self.tell(Event::Crowded);
+        }
+    }
+}
