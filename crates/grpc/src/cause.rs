@@ -121,6 +121,11 @@ pub enum TransportEvent {
         /// The peer's limit.
         limit: u32,
     },
+    /// The call was made for another one, and that is over ([`CallContext`](crate::CallContext)).
+    ContextOver {
+        /// What became of it.
+        why: &'static str,
+    },
     /// The channel was closed by this program.
     ChannelClosed,
 }
@@ -225,6 +230,10 @@ impl fmt::Display for TransportEvent {
             Self::HeaderListTooLarge { octets, limit } => {
                 write!(f, "request headers of {octets} octets exceed the peer's limit of {limit}")
             }
+            Self::ContextOver { why } => write!(
+                f,
+                "the call that this one was made for is over: {why} (Request::detach_from_context lets a call go on)"
+            ),
             Self::ChannelClosed => f.write_str("the channel is closed"),
         }
     }

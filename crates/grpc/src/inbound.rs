@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError};
 use clearway_http2::StreamKey;
 
 use crate::Status;
+use crate::cause::Processed;
 use crate::client::{Place, Places, QueueFull};
 use crate::codec::{CompressionEncoding, Message};
 use crate::framing::PREFIX;
@@ -282,6 +283,28 @@ impl Inbound {
             }
         }
         poll
+    }
+
+    /// The call that this one was made for is over: its reader is told so, and the peer as if the reader had given up.
+    /// `status` depends on whether the peer can have acted on the call. The waker given back is to be woken.
+    pub(crate) fn call_off(&self, status: impl FnOnce(Processed) -> Status) -> Option<Waker> {
+        let (link, owed, waker) = self.with(|state| {
+            if state.end.is_some() || state.abandoned {
+                return (None, 0, None);
+            }
+            let processed = if state.link.is_some() { Processed::Maybe } else { Processed::No };
+            state.end = Some(Err(status(processed)));
+            (state.abandoned, state.reader_waits, state.place) = (true, false, None);
+            let owed = core::mem::take(&mut state.owed).saturating_add(state.messages.clear());
+            (state.link_if(true), owed, state.waker.take())
+        });
+        if let Some(Link { stream, ops }) = link {
+            if owed > 0 {
+                ops.release(stream, owed);
+            }
+            ops.abandon(stream);
+        }
+        waker
     }
 
     /// The reader gives up.

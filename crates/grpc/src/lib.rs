@@ -27,6 +27,7 @@ mod attempt;
 mod balance;
 mod cause;
 mod code;
+
 mod deadline;
 mod error;
 mod framing;
@@ -50,11 +51,13 @@ mod sync;
 
 pub mod client;
 pub mod codec;
+pub mod context;
 pub mod metadata;
 pub mod server;
 
 pub use clearway_macros::async_trait;
 pub use code::Code;
+pub use context::{CallContext, CancellationToken};
 pub use error::Error;
 pub use http::Extensions;
 pub use request::{IntoRequest, IntoStreamingRequest, Request, Response};

@@ -9,7 +9,9 @@ use futures_core::Stream;
 use http::Extensions;
 use tokio::time::Instant;
 
+use crate::context::{self, CallContext, CancellationToken, Cancelled, Life};
 use crate::metadata::MetadataMap;
+use crate::server::Origin;
 
 /// A message, or a stream of messages, on its way to a handler, with its metadata.
 #[derive(Debug)]
@@ -25,7 +27,8 @@ pub(crate) struct Context {
     pub(crate) deadline: Deadline,
     /// None: as the channel has it.
     pub(crate) wait_for_ready: Option<bool>,
-    pub(crate) peer: Option<Arc<PeerAddr>>,
+    /// Server: where it came from.
+    pub(crate) origin: Option<Origin>,
     pub(crate) extensions: Extensions,
 }
 
@@ -33,6 +36,18 @@ impl Context {
     /// False if the request is to be sent as it is.
     pub(crate) fn may_be_compressed(&self) -> bool {
         self.extensions.get::<NotCompressed>().is_none()
+    }
+
+    /// Server: the connection knows what hears of the call's end.
+    pub(crate) fn knows(&self, life: &Arc<Life>) {
+        if let Some(origin) = &self.origin {
+            origin.knows(life);
+        }
+    }
+
+    /// The context that a call with this request takes part in.
+    pub(crate) fn inherited(&self) -> Option<CallContext> {
+        context::handed_down().filter(|_| self.extensions.get::<Detached>().is_none())
     }
 }
 
@@ -93,6 +108,10 @@ impl<T> Request<T> {
         Self { metadata, message, context: Context { extensions, ..Context::default() } }
     }
 
+    pub(crate) const fn surroundings(&self) -> &Context {
+        &self.context
+    }
+
     pub(crate) fn split(self) -> (MetadataMap, Context, T) {
         (self.metadata, self.context, self.message)
     }
@@ -105,7 +124,8 @@ impl<T> Request<T> {
     /// Client: the call ends with DEADLINE_EXCEEDED when it has taken so long, waiting for a connection included. The time
     /// left is sent as `grpc-timeout`.
     ///
-    /// Default: none; the smaller of this and the channel's own timeout counts.
+    /// Default: none. Of this, the channel's own timeout and what is left to the handler that makes the call
+    /// ([`CallContext`](crate::CallContext)) the smallest counts.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.context.deadline = Deadline::After(timeout);
     }
@@ -116,6 +136,17 @@ impl<T> Request<T> {
     /// Default: as the channel's service config says for the method, or else its endpoint.
     pub fn set_wait_for_ready(&mut self, wait: bool) {
         self.context.wait_for_ready = Some(wait);
+    }
+
+    /// Client: the call ends with DEADLINE_EXCEEDED at this instant; as [`Request::set_timeout`] otherwise.
+    pub fn set_deadline(&mut self, at: Instant) {
+        self.context.deadline = Deadline::At(at);
+    }
+
+    /// Client: the call takes no part in the [`CallContext`](crate::CallContext) it is made in: neither the deadline nor the end of
+    /// the call that a handler works for reaches it. For work that must be done whatever becomes of that call.
+    pub fn detach_from_context(&mut self) {
+        self.context.extensions.insert(Detached);
     }
 
     /// Client: sends this request as it is, although its client compresses. The response may still be compressed.
@@ -131,6 +162,29 @@ impl<T> Request<T> {
         }
     }
 
+    /// Server: how long the call may still take, if the client set a deadline; zero once that has passed.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline().map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Server: what tells whether somebody still waits for this call: false until its client gave it up, its deadline passed, its
+    /// connection was lost, or it was answered. It can be taken wherever the request is; one that is first taken after
+    /// the end hears of it a moment later.
+    ///
+    /// By default a handler is dropped when its call is cancelled and sees none of that, only tasks it gave the token to do;
+    /// [`OnCancel`](crate::server::OnCancel) lets it go on. On a request of this program's own it never says so.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        CancellationToken::new(self.context.origin.as_ref().map(|origin| Arc::clone(origin.life())))
+    }
+
+    /// Server: ready when nobody waits for the call any more; see [`Request::cancellation_token`].
+    ///
+    /// # Cancel safety
+    /// It can be dropped and asked for again.
+    pub fn cancelled(&self) -> Cancelled {
+        self.cancellation_token().cancelled()
+    }
+
     /// Server: the address of the client, if it came over TCP.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         match self.peer() {
@@ -141,7 +195,7 @@ impl<T> Request<T> {
 
     /// Server: who is at the other end.
     pub fn peer(&self) -> Option<&PeerAddr> {
-        self.context.peer.as_deref()
+        self.context.origin.as_ref().map(Origin::peer)
     }
 
     /// Values of any types that travel with the request inside this program.
@@ -167,6 +221,10 @@ pub struct Response<T> {
 /// Among the extensions of a request or a response: it is not to be compressed. Few say so, and the others need no room for it.
 #[derive(Clone, Copy, Debug)]
 struct NotCompressed;
+
+/// Among the extensions of a request: it takes no part in the context it is sent from.
+#[derive(Clone, Copy, Debug)]
+struct Detached;
 
 impl<T> Response<T> {
     /// A response without metadata.

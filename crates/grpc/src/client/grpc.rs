@@ -18,6 +18,7 @@ use super::upload::{Upload, pump};
 use crate::cause::CallPhase;
 use crate::codec::compression::{Accepted, Packing, Unpacking};
 use crate::codec::{Codec, CompressionEncoding, Decoder};
+use crate::context::CallContext;
 use crate::framing::Incoming;
 use crate::inbound::{Inbound, WakeAt, Whole};
 use crate::metadata::MetadataMap;
@@ -247,7 +248,10 @@ impl<T: GrpcService> Grpc<T> {
     fn start(&self, start: Start<'_>) -> Result<(Begun, usize), Status> {
         let Start { path, metadata, context, method, encoding, outgoing, wake_at, started } = start;
         let shared = self.inner.channel().shared();
-        let deadline = deadline(&context, method, shared.timeout, started);
+        let parent = context.inherited();
+        let handlers = parent.as_ref().and_then(CallContext::deadline);
+        let deadline =
+            deadline(&context, [method.and_then(|method| method.timeout), shared.timeout], handlers, started);
         let now = Instant::now();
         if deadline.is_some_and(|at| at <= now) {
             return Err(deadline_passed(now.saturating_duration_since(started), CallPhase::Connecting, None));
@@ -271,8 +275,11 @@ impl<T: GrpcService> Grpc<T> {
         };
         if let Some(policy) = method.and_then(|method| method.repeat.clone()) {
             let throttle = shared.methods.as_ref().and_then(|methods| methods.throttle.clone());
-            let attempts = Attempts::begin(Arc::clone(shared), call, policy, throttle);
+            let attempts = Attempts::begin(Arc::clone(shared), call, parent, policy, throttle);
             return Ok((Begun::ByPolicy(Box::new(attempts)), max_message));
+        }
+        if let Some(parent) = &parent {
+            parent.adopt(&call.inbound)?;
         }
         let caller = Caller::new(Arc::clone(&call.inbound), &call.outgoing);
         shared.start(Box::new(call));
@@ -300,11 +307,12 @@ enum Begun {
     ByPolicy(Box<Attempts>),
 }
 
-/// The smallest of the request's deadline, its method's and the channel's. One too far away for the clock is none.
+/// The smallest of the request's deadline, the `timeouts` of its method and its channel, and the deadline of the handler that makes the
+/// call. One too far away for the clock is none.
 fn deadline(
     context: &Context,
-    method: Option<&Method>,
-    channels: Option<Duration>,
+    timeouts: [Option<Duration>; 2],
+    handlers: Option<Instant>,
     started: Instant,
 ) -> Option<Instant> {
     let own = match context.deadline {
@@ -312,9 +320,8 @@ fn deadline(
         Deadline::After(timeout) => started.checked_add(timeout),
         Deadline::At(at) => Some(at),
     };
-    let after = |timeout: Option<Duration>| timeout.and_then(|timeout| started.checked_add(timeout));
-    let methods = method.and_then(|method| method.timeout);
-    [own, after(channels), after(methods)].into_iter().flatten().min()
+    let timeouts = timeouts.into_iter().flatten().filter_map(|timeout| started.checked_add(timeout));
+    [own, handlers].into_iter().flatten().chain(timeouts).min()
 }
 
 /// How the messages of a response come in.

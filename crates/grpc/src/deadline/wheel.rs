@@ -8,6 +8,8 @@
 //! the wheel's tick in digit `n` (base 32) and in none above it, so the entries of a level are later than all of the levels
 //! below, and lower slots of a level are earlier than higher ones.
 
+use core::num::NonZeroU32;
+
 use clearway_http2::Instant;
 
 /// Nanoseconds of a tick.
@@ -31,7 +33,8 @@ const NONE: u32 = u32::MAX;
 /// Names one entry of [`Deadlines`], to take it out again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Ticket {
-    index: u32,
+    /// One more than the place, so that an absent ticket takes no room.
+    number: NonZeroU32,
     generation: u32,
 }
 
@@ -98,14 +101,15 @@ impl<T> Deadlines<T> {
         };
         self.link(index, tick);
         let generation = self.nodes.get(index as usize).map_or(0, |node| node.generation);
-        Ticket { index, generation }
+        Ticket { number: NonZeroU32::MIN.saturating_add(index), generation }
     }
 
     /// Takes an entry out; one that has expired or was taken out is left alone.
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
-        let Some(node) = self.nodes.get(ticket.index as usize) else { return };
+        let index = ticket.number.get().wrapping_sub(1);
+        let Some(node) = self.nodes.get(index as usize) else { return };
         if node.generation == ticket.generation && node.what.is_some() {
-            self.take(ticket.index);
+            self.take(index);
         }
     }
 

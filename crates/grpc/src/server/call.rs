@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use crate::codec::Message;
 use crate::codec::compression::Agreed;
+use crate::context::Life;
 use crate::deadline::Ticket;
 use crate::framing::Assembler;
 use crate::gate::SendGate;
@@ -60,6 +61,7 @@ pub(super) enum Parked {
 /// One call.
 pub(super) struct Call {
     pub(super) stream: StreamKey,
+    pub(super) route: RouteId,
     pub(super) intake: Intake,
     pub(super) assembler: Assembler,
     /// Octets received for [`Intake::One`] and not released.
@@ -70,6 +72,8 @@ pub(super) struct Call {
     /// There while the handler must not start, which is rare.
     pub(super) parked: Option<Box<Parked>>,
     pub(super) task: Option<AbortHandle>,
+    /// What hears of its end, if somebody asked.
+    pub(super) life: Option<Arc<Life>>,
     pub(super) gate: Option<Arc<SendGate>>,
     /// When it must be over, and what takes that out of the connection's deadlines again.
     pub(super) deadline: Option<(Instant, Ticket)>,

@@ -20,14 +20,22 @@ use super::contain::contain;
 use super::counters::{Report, ServerCounters};
 use super::known::Known;
 use super::methods::{Method, Routes};
+use super::on_cancel::OnCancel;
 use super::ops::ServerOp;
+use super::origin::{AskedBy, Link};
+use super::overrun::Overruns;
 use super::placement::Turn;
 use super::respond;
 use crate::cause::{ConnectionInfo, Processed, TransportCause, TransportEvent};
+use crate::context::{Life, Over};
 use crate::deadline::Deadlines;
 use crate::framing::Assembler;
 use crate::inbound::StreamOps;
 use crate::{Code, Status};
+
+/// Both sides' timers go off together, as far as rounding lets them: a client's time is counted from before its request was
+/// sent, and its reset takes as long as that took. A call that is cancelled so shortly before its deadline has missed it.
+const AHEAD: Duration = Duration::from_millis(2);
 
 /// What all connections of a server share.
 pub(super) struct Shared {
@@ -36,13 +44,14 @@ pub(super) struct Shared {
     pub(super) timeout: Option<Duration>,
     pub(super) report: Option<Report>,
     pub(super) counters: Arc<ServerCounters>,
+    pub(super) overruns: Overruns,
     pub(super) max_concurrent_streams: u32,
 }
 
 /// One connection's calls.
 pub(crate) struct ServerConnection {
     pub(super) shared: Arc<Shared>,
-    pub(super) peer: Arc<PeerAddr>,
+    pub(super) link: Arc<Link>,
     pub(super) clock: Clock,
     pub(super) ops: Arc<OpQueue<ServerOp>>,
     pub(super) calls: Calls,
@@ -57,17 +66,12 @@ pub(crate) struct ServerConnection {
 }
 
 impl ServerConnection {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        peer: Arc<PeerAddr>,
-        clock: Clock,
-        ops: Arc<OpQueue<ServerOp>>,
-    ) -> Self {
+    pub(super) fn new(link: Arc<Link>, clock: Clock) -> Self {
         Self {
-            shared,
-            peer,
+            shared: Arc::clone(&link.shared),
+            ops: Arc::clone(&link.ops),
+            link,
             clock,
-            ops,
             calls: Calls::default(),
             deadlines: None,
             known: Known::default(),
@@ -96,6 +100,7 @@ impl ServerConnection {
         let deadline = due.map(|due| (due, self.deadlines(tx.now()).insert(due, stream)));
         self.calls.insert(Call {
             stream,
+            route,
             intake: Intake::One { route, agreed, metadata, message: None, compressed: false },
             assembler: Assembler::new(limit).and_agreed(agreed.is_request()),
             held: 0,
@@ -103,6 +108,7 @@ impl ServerConnection {
             said: Said::Nothing,
             parked,
             task: None,
+            life: None,
             gate: None,
             deadline,
         });
@@ -170,9 +176,6 @@ impl ServerConnection {
     pub(super) fn fail(&mut self, tx: &mut Tx, stream: StreamKey, status: &Status) {
         let Some(call) = self.forget(stream) else { return };
         self.stop(&call, status);
-        if call.task.is_some() {
-            self.calls.bury(stream);
-        }
         match call.said {
             Said::Nothing => respond::trailers_only(tx, stream, status),
             // Behind messages that the client does not read the trailers would wait for ever.
@@ -189,13 +192,39 @@ impl ServerConnection {
         if let Some(gate) = &call.gate {
             self.wakes.extend(gate.close());
         }
+        let why = Over::by(status.code());
+        if let Some(life) = &call.life {
+            life.end(why, &mut self.wakes);
+        }
         if let Some(task) = &call.task {
-            task.abort();
+            if call.life.as_ref().is_none_or(|life| life.on_cancel() == OnCancel::Drop) {
+                task.abort();
+            }
+            self.shared.runs_on(task, call.route, why);
+            self.calls.bury(call.stream);
+        }
+    }
+
+    /// Somebody wants to hear of a call's end.
+    fn watch(&mut self, stream: StreamKey, life: Arc<Life>, asked_by: AskedBy) {
+        let Some(call) = self.calls.get(stream) else {
+            life.end(Over::Answered, &mut self.wakes);
+            return;
+        };
+        match (&call.life, asked_by) {
+            (Some(first), AskedBy::Request) => first.lead(&life, &mut self.wakes),
+            (Some(first), AskedBy::Context) if !Arc::ptr_eq(first, &life) => {
+                life.lead(first, &mut self.wakes);
+                call.life = Some(life);
+            }
+            (Some(_), AskedBy::Context) => {}
+            (None, _) => call.life = Some(life),
         }
     }
 
     fn cause(&self, event: TransportEvent, now: Instant) -> TransportCause {
-        let connection = Some(ConnectionInfo { peer: PeerAddr::clone(&self.peer), age: now - Instant::ZERO });
+        let connection =
+            Some(ConnectionInfo { peer: PeerAddr::clone(&self.link.peer), age: now - Instant::ZERO });
         TransportCause { connection, event, processed: Processed::Maybe }
     }
 }
@@ -236,14 +265,17 @@ impl Handler for ServerConnection {
     }
 
     fn on_reset(&mut self, tx: &mut Tx, stream: StreamKey, reset: Reset) -> SlotFate {
-        let event = TransportEvent::reset(reset);
-        let code = if reset.violation.is_some() { Code::Internal } else { Code::Cancelled };
-        let status = Status::from_transport(code, self.cause(event, tx.now()));
         if let Some(call) = self.forget(stream) {
+            let event = TransportEvent::reset(reset);
+            let code = match call.deadline {
+                _ if reset.violation.is_some() => Code::Internal,
+                Some((due, _)) if reset.code == ErrorCode::CANCEL && due <= tx.now() + AHEAD => {
+                    Code::DeadlineExceeded
+                }
+                _ => Code::Cancelled,
+            };
+            let status = Status::from_transport(code, self.cause(event, tx.now()));
             self.stop(&call, &status);
-            if call.task.is_some() {
-                self.calls.bury(stream);
-            }
         }
         // If its handler still runs, that counts as one, and what is parked goes on when it has ended.
         SlotFate::Free
@@ -299,6 +331,7 @@ impl Application for ServerConnection {
                     call.expect(tx);
                 }
             }
+            ServerOp::Watch { stream, life, asked_by } => self.watch(stream, life, asked_by),
             ServerOp::Abandon { stream } => {
                 if let Some(call) = self.calls.get(stream) {
                     call.abandon(tx);
@@ -343,7 +376,11 @@ impl Application for ServerConnection {
     }
 
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ServerOp>) {
-        drop(unapplied);
+        for op in unapplied {
+            if let ServerOp::Watch { life, .. } = op {
+                life.end(Over::Cancelled, &mut self.wakes);
+            }
+        }
         self.shared.counters.ended(closed);
         if let Some(report) = &self.shared.report {
             // It is the user's, and may be called while a task unwinds.

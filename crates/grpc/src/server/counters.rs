@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clearway_transport::Closed;
 
+use super::overrun::Overrun;
 use crate::sparing::Sparing;
 
 /// Who is told of each connection's end.
@@ -24,6 +25,9 @@ pub struct ServerCounters {
     for_one_call: AtomicU64,
     for_one_call_in_a_row: AtomicU64,
     sparing: Sparing,
+    overran: AtomicU64,
+    overruns_ended: AtomicU64,
+    overruns_sparing: Sparing,
 }
 
 /// A connection that carried at most one call, and was younger than this at its end, was made for that call.
@@ -62,6 +66,27 @@ impl ServerCounters {
     #[must_use]
     pub fn requests_without_te(&self) -> u64 {
         self.without_te.load(Ordering::Relaxed)
+    }
+
+    /// Handlers that ran on for long after their call was over
+    /// ([`Server::on_overrun`](super::Server::on_overrun) names them).
+    #[must_use]
+    pub fn overruns(&self) -> u64 {
+        self.overran.load(Ordering::Relaxed)
+    }
+
+    /// Those of [`ServerCounters::overruns`] that have ended since; the rest still runs.
+    #[must_use]
+    pub fn overruns_ended(&self) -> u64 {
+        self.overruns_ended.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn overran(&self, overrun: &Overrun) {
+        let counter = if overrun.has_ended { &self.overruns_ended } else { &self.overran };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(left_out) = self.overruns_sparing.line() {
+            tracing::warn!(path = %overrun.path, left_out, "{overrun}");
+        }
     }
 
     pub(super) fn began(&self) {

@@ -4,7 +4,7 @@ use core::future::Future;
 
 use futures_core::Stream;
 
-use super::{Methods, Placement, Service};
+use super::{Methods, OnCancel, Placement, Service};
 use crate::codec::{Codec, CompressionEncoding};
 use crate::{Request, Response, Status, Streaming};
 
@@ -76,6 +76,12 @@ impl GenericService {
     #[must_use]
     pub fn placement(self, placement: Placement) -> Self {
         self.with(move |methods| methods.placement(placement))
+    }
+
+    /// What becomes of the handlers of methods added from here on when their call is cancelled; see [`Methods::when_cancelled`].
+    #[must_use]
+    pub fn when_cancelled(self, on_cancel: OnCancel) -> Self {
+        self.with(move |methods| methods.when_cancelled(on_cancel))
     }
 
     /// Adds a unary method.

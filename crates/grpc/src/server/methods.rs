@@ -3,15 +3,18 @@
 use core::future::Future;
 use core::marker::PhantomData;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use clearway_http2::RouteId;
 use futures_core::Stream;
 
+use super::on_cancel::OnCancel;
 use super::placement::{Learned, Placement};
 use super::streaming::{GiveMany, GiveOne, StreamingFn, StreamingMethod, TakeMany, TakeOne};
 use super::unary::{UnaryFn, UnaryMethod};
 use crate::codec::compression::{Agreed, Encodings, Unpacking};
 use crate::codec::{Codec, CompressionEncoding};
+use crate::context::{CallContext, Life};
 use crate::framing::Incoming;
 use crate::{Request, Response, Status, Streaming};
 
@@ -36,6 +39,9 @@ pub(super) struct Route {
     /// What the codec is called, if it cares.
     pub(super) subtype: Option<&'static str>,
     pub(super) learned: Learned,
+    pub(super) on_cancel: OnCancel,
+    /// `/package.Service/Method`.
+    pub(super) path: Arc<str>,
 }
 
 impl Route {
@@ -43,6 +49,19 @@ impl Route {
     pub(super) fn unpacking(&self, agreed: Agreed) -> Unpacking {
         let encoding = self.encodings.of_request(agreed);
         Unpacking { from: Incoming::Request, limit: self.decode_limit, encoding }
+    }
+
+    /// The context of a call of this method.
+    pub(super) fn context(&self, head: &Request<()>) -> CallContext {
+        let life = match self.on_cancel {
+            OnCancel::Drop => None,
+            chosen => {
+                let life = Arc::new(Life::new(chosen));
+                head.surroundings().knows(&life);
+                Some(life)
+            }
+        };
+        CallContext::new(head.deadline(), life)
     }
 }
 
@@ -94,6 +113,7 @@ pub struct Methods<'a> {
     encode_limit: usize,
     encodings: Encodings,
     placement: Placement,
+    on_cancel: OnCancel,
 }
 
 impl core::fmt::Debug for Methods<'_> {
@@ -113,6 +133,7 @@ impl<'a> Methods<'a> {
             encode_limit: usize::MAX,
             encodings,
             placement: Placement::Auto,
+            on_cancel: OnCancel::Drop,
         }
     }
 
@@ -149,14 +170,20 @@ impl<'a> Methods<'a> {
         self.placement = placement;
     }
 
+    /// What becomes of the handlers of methods added from here on when their call is cancelled. Default: [`OnCancel::Drop`].
+    pub fn when_cancelled(&mut self, on_cancel: OnCancel) {
+        self.on_cancel = on_cancel;
+    }
+
     fn add(&mut self, name: &str, subtype: Option<&'static str>, method: Method) {
-        let path = format!("/{}/{name}", self.service).into_bytes().into_boxed_slice();
+        let path: Arc<str> = format!("/{}/{name}", self.service).into();
         let Ok(index) = u32::try_from(self.routes.routes.len()) else { return };
         // A path registered again replaces the earlier method, as a service added twice does.
-        self.routes.by_path.insert(path, index);
+        self.routes.by_path.insert(path.as_bytes().into(), index);
         let learned = Learned::new(self.placement);
         let (decode_limit, encodings) = (self.decode_limit, self.encodings.clone());
-        self.routes.routes.push(Route { method, decode_limit, encodings, subtype, learned });
+        let on_cancel = self.on_cancel;
+        self.routes.routes.push(Route { method, decode_limit, encodings, subtype, learned, on_cancel, path });
     }
 
     /// Adds a unary method.

@@ -20,20 +20,28 @@ mod counters;
 mod generic;
 mod incoming;
 mod intake;
+mod knobs;
 mod known;
 mod methods;
+mod on_cancel;
 mod ops;
+mod origin;
+mod overrun;
 mod per_core;
 mod placement;
 mod respond;
 mod run;
 mod serve;
 mod streaming;
+mod task;
 mod unary;
 
 pub use counters::ServerCounters;
 pub use generic::GenericService;
 pub use methods::Methods;
+pub use on_cancel::{Cancelling, OnCancel};
+pub(crate) use origin::Origin;
+pub use overrun::{CallEnd, Overrun};
 pub use per_core::ThreadPerCore;
 pub use placement::Placement;
 pub use serve::{Router, Server};
@@ -53,6 +61,15 @@ pub trait Service: Send + 'static {
         Self: Sized,
     {
         Placed { service: self, placement }
+    }
+
+    /// The same service with handlers that are treated as `on_cancel` says when their call is cancelled, whichever way it was
+    /// made. Default: [`OnCancel::Drop`]. One call can choose for itself: [`CallContext::on_cancel`](crate::CallContext::on_cancel).
+    fn on_cancel(self, on_cancel: OnCancel) -> Cancelling<Self>
+    where
+        Self: Sized,
+    {
+        Cancelling::new(self, on_cancel)
     }
 }
 

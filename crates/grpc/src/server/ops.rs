@@ -6,8 +6,10 @@ use bytes::Bytes;
 use clearway_http2::StreamKey;
 use clearway_transport::OpQueue;
 
+use super::origin::{AskedBy, Link};
 use crate::Status;
 use crate::codec::CompressionEncoding;
+use crate::context::{Life, Over};
 use crate::inbound::StreamOps;
 use crate::metadata::MetadataMap;
 
@@ -26,6 +28,8 @@ pub(crate) enum ServerOp {
     Want { stream: StreamKey },
     /// The request's reader is gone.
     Abandon { stream: StreamKey },
+    /// Somebody wants to hear of the call's end.
+    Watch { stream: StreamKey, life: Arc<Life>, asked_by: AskedBy },
 }
 
 /// How a handler ended.
@@ -62,14 +66,24 @@ impl StreamOps for OpQueue<ServerOp> {
 
 /// Tells the connection that a handler has ended, however it did: by itself, aborted, or unwound.
 pub(super) struct DoneGuard {
-    ops: Arc<OpQueue<ServerOp>>,
+    link: Arc<Link>,
     stream: StreamKey,
     outcome: Outcome,
 }
 
 impl DoneGuard {
-    pub(super) const fn new(ops: Arc<OpQueue<ServerOp>>, stream: StreamKey) -> Self {
-        Self { ops, stream, outcome: Outcome::Nothing }
+    pub(super) const fn new(link: Arc<Link>, stream: StreamKey) -> Self {
+        Self { link, stream, outcome: Outcome::Nothing }
+    }
+
+    /// The handler asked for its context, which is to hear of the call's end.
+    #[cold]
+    pub(super) fn watch(&self, life: &Arc<Life>) {
+        let asked_by = AskedBy::Context;
+        let watch = ServerOp::Watch { stream: self.stream, life: Arc::clone(life), asked_by };
+        if self.link.ops.push(watch).is_err() {
+            life.end_now(Over::Cancelled);
+        }
     }
 
     /// Ends with an outcome.
@@ -81,6 +95,7 @@ impl DoneGuard {
 impl Drop for DoneGuard {
     fn drop(&mut self) {
         let outcome = core::mem::replace(&mut self.outcome, Outcome::Nothing);
-        let _ = self.ops.push(ServerOp::Done { stream: self.stream, outcome });
+        let _ = self.link.ops.push(ServerOp::Done { stream: self.stream, outcome });
+        self.link.shared.handler_ended();
     }
 }

@@ -11,20 +11,23 @@ use tokio::task::coop::has_budget_remaining;
 
 use super::call::{Intake, Parked, Said};
 use super::connection::{ServerConnection, Shared};
-use super::contain::{Contained, contain};
-use super::methods::{Method, Route};
+use super::contain::contain;
+use super::methods::Method;
 use super::ops::{DoneGuard, Outcome};
+use super::origin::Origin;
 use super::placement::{Decision, Learned};
 use super::respond;
 use super::streaming::{Input, Sink, StreamingMethod};
+use super::task::HandlerTask;
 use super::unary::{Around, UnaryCall, UnaryMethod};
 use crate::Request;
 use crate::codec::compression::Agreed;
 use crate::codec::{CompressionEncoding, DecodeBuf, Message};
+use crate::context::{CallContext, Over};
 use crate::gate::SendGate;
 use crate::inbound::{Inbound, Reader, WakeAt};
 use crate::metadata::MetadataMap;
-use crate::request::{Context as CallContext, Deadline};
+use crate::request::{Context as Surroundings, Deadline};
 
 impl ServerConnection {
     /// A method that takes a stream is started at once, with the stream still to come.
@@ -50,21 +53,22 @@ impl ServerConnection {
         reader: Reader,
     ) {
         let due = self.calls.get(stream).and_then(|call| call.deadline).map(|(due, _)| due);
-        let head = self.head(metadata, due);
+        let head = self.head(stream, metadata, due);
         let shared = Arc::clone(&self.shared);
         let Some(route) = shared.routes.get(route) else { return };
         if let Method::TakesMany(method) = &route.method {
             let input = Input::Many(reader, route.unpacking(agreed));
             let sink = self.sink(tx, stream, route.encodings.of_response(agreed));
-            self.start_streaming(tx, stream, &**method, head, input, sink);
+            let context = route.context(&head);
+            self.start_streaming(tx, (&**method, context), head, input, sink);
         }
     }
 
     /// The head of a request, as its handler sees it.
-    fn head(&self, metadata: MetadataMap, due: Option<Instant>) -> Request<()> {
+    fn head(&self, stream: StreamKey, metadata: MetadataMap, due: Option<Instant>) -> Request<()> {
         let deadline = due.map_or(Deadline::None, |due| Deadline::At(self.clock.to_tokio(due)));
-        let peer = Some(Arc::clone(&self.peer));
-        Request::received(metadata, (), CallContext { deadline, peer, ..CallContext::default() })
+        let origin = Some(Origin::new(Arc::clone(&self.link), stream));
+        Request::received(metadata, (), Surroundings { deadline, origin, ..Surroundings::default() })
     }
 
     /// The one message of a request is here and the request is complete.
@@ -82,7 +86,7 @@ impl ServerConnection {
         else {
             return;
         };
-        let head = self.head(metadata, due);
+        let head = self.head(stream, metadata, due);
         tx.release(stream, held);
         if expecting {
             tx.message_complete(stream);
@@ -90,12 +94,15 @@ impl ServerConnection {
         if agreed.is_any() {
             return self.dispatch_coded(tx, stream, (route, agreed), head, message.into_message());
         }
-        let Some(Route { method, learned, .. }) = shared.routes.get(route) else { return };
-        match method {
-            Method::Unary(method) => self.run_unary(tx, stream, (&**method, learned), head, message),
+        let Some(route) = shared.routes.get(route) else { return };
+        let context = route.context(&head);
+        match &route.method {
+            Method::Unary(method) => {
+                self.run_unary(tx, stream, (&**method, &route.learned), (head, context), message);
+            }
             Method::TakesOne(method) => {
                 let sink = self.sink(tx, stream, None);
-                self.start_streaming(tx, stream, &**method, head, Input::One(message), sink);
+                self.start_streaming(tx, (&**method, context), head, Input::One(message), sink);
             }
             // A method that takes a stream never collects a message.
             Method::TakesMany(_) => {}
@@ -114,9 +121,11 @@ impl ServerConnection {
     ) {
         let sink = self.sink(tx, stream, None);
         let gate = Arc::clone(&sink.gate);
+        let context =
+            self.shared.routes.get(route).map_or_else(CallContext::default, |route| route.context(&head));
         let running = run_coded(Arc::clone(&self.shared), (route, agreed), head, message, sink);
         self.spawned_in_turn = true;
-        self.spawn(stream, Some(gate), running);
+        self.spawn(stream, Some(gate), context, running);
     }
 
     /// Polls a unary handler once, here, if its method is one for that. If that is enough no task is made for it.
@@ -125,7 +134,7 @@ impl ServerConnection {
         tx: &mut Tx,
         stream: StreamKey,
         (method, learned): (&dyn UnaryMethod, &Learned),
-        head: Request<()>,
+        (head, mut context): (Request<()>, CallContext),
         mut message: DecodeBuf<'_>,
     ) {
         // With the budget spent everything looks pending: then there is no point in polling here.
@@ -134,12 +143,14 @@ impl ServerConnection {
         let inline = decision != Decision::Spawn;
         let began = matches!(decision, Decision::Measured { .. }).then(|| self.clock.now());
         let started = contain(|| {
-            let mut call = method.call(head, &mut message, None)?;
-            let mut cx = Context::from_waker(Waker::noop());
-            if inline && call.as_mut().poll(&mut cx).is_ready() {
-                return Ok(First::Ready(call.as_mut().head()?, call));
-            }
-            Ok(First::Pending(call))
+            context.enter(|| {
+                let mut call = method.call(head, &mut message, None)?;
+                let mut cx = Context::from_waker(Waker::noop());
+                if inline && call.as_mut().poll(&mut cx).is_ready() {
+                    return Ok(First::Ready(call.as_mut().head()?, call));
+                }
+                Ok(First::Pending(call))
+            })
         });
         let started = started.and_then(|started| started);
         if let (Some(began), Decision::Measured { stands_for }) = (began, decision) {
@@ -154,9 +165,13 @@ impl ServerConnection {
             Ok(First::Ready(around, call)) => self.respond(tx, stream, around, call),
             Ok(First::Pending(call)) => {
                 self.spawned_in_turn |= learned.may_be_slow();
-                self.spawn(stream, None, finish_unary(call));
+                self.spawn(stream, None, context, finish_unary(call));
+                return;
             }
             Err(status) => self.fail(tx, stream, &status),
+        }
+        if let Some(life) = context.life() {
+            life.end(Over::Answered, &mut self.wakes);
         }
     }
 
@@ -189,19 +204,23 @@ impl ServerConnection {
     fn start_streaming(
         &mut self,
         tx: &mut Tx,
-        stream: StreamKey,
-        method: &dyn StreamingMethod,
+        (method, mut context): (&dyn StreamingMethod, CallContext),
         head: Request<()>,
         input: Input<'_>,
         sink: Sink,
     ) {
-        let gate = Arc::clone(&sink.gate);
-        match contain(|| method.start(head, input, sink)).and_then(|started| started) {
+        let (stream, gate) = (sink.stream, Arc::clone(&sink.gate));
+        match contain(|| context.enter(|| method.start(head, input, sink))).and_then(|started| started) {
             Ok(running) => {
                 self.spawned_in_turn = true;
-                self.spawn(stream, Some(gate), running);
+                self.spawn(stream, Some(gate), context, running);
             }
-            Err(status) => self.fail(tx, stream, &status),
+            Err(status) => {
+                self.fail(tx, stream, &status);
+                if let Some(life) = context.life() {
+                    life.end(Over::Answered, &mut self.wakes);
+                }
+            }
         }
     }
 
@@ -215,14 +234,14 @@ impl ServerConnection {
         &mut self,
         stream: StreamKey,
         gate: Option<Arc<SendGate>>,
+        context: CallContext,
         handler: impl Future<Output = Outcome> + Send + 'static,
     ) {
-        let guard = DoneGuard::new(Arc::clone(&self.ops), stream);
-        let task = tokio::spawn(async move {
-            let outcome = Contained::new(handler).await.unwrap_or_else(Outcome::Status);
-            guard.finish(outcome);
-        });
+        let guard = DoneGuard::new(Arc::clone(&self.link), stream);
+        let life = context.life().cloned();
+        let task = tokio::spawn(HandlerTask::new(handler, context, guard));
         if let Some(call) = self.calls.get(stream) {
+            call.life = life;
             call.task = Some(task.abort_handle());
             call.gate = gate;
         }
@@ -232,6 +251,9 @@ impl ServerConnection {
     pub(super) fn done(&mut self, tx: &mut Tx, stream: StreamKey, outcome: Outcome) {
         self.calls.unbury(stream);
         let Some(call) = self.forget(stream) else { return };
+        if let Some(life) = &call.life {
+            life.end(Over::Answered, &mut self.wakes);
+        }
         match (call.said, outcome) {
             (Said::Nothing, Outcome::Response { metadata, encoding, payload, trailers }) => {
                 match respond::head(tx, stream, &metadata, encoding) {

@@ -20,6 +20,8 @@ use super::connection::{ServerConnection, Shared};
 use super::counters::{Report, ServerCounters};
 use super::methods::{Methods, Routes};
 use super::ops::ServerOp;
+use super::origin::Link;
+use super::overrun::{OverrunKnobs, Overruns};
 use super::{NamedService, Service};
 use crate::Error;
 use crate::client::Channel;
@@ -41,6 +43,7 @@ pub struct Server {
     observe: Option<ObserverFactory>,
     report: Option<Report>,
     counters: Arc<ServerCounters>,
+    pub(super) overruns: OverrunKnobs,
     #[cfg(feature = "tls")]
     tls: Option<TlsAcceptor>,
 }
@@ -402,7 +405,8 @@ impl Serving {
         if let Some(make) = &self.server.observe {
             connection.observe(make(&peer));
         }
-        let app = ServerConnection::new(Arc::clone(&self.shared), Arc::clone(&peer), clock, Arc::clone(&ops));
+        let link = Link { peer: Arc::clone(&peer), ops: Arc::clone(&ops), shared: Arc::clone(&self.shared) };
+        let app = ServerConnection::new(Arc::new(link), clock);
         Driver::new(stream, peer, connection, app, ops, clock, self.server.driver.clone())
     }
 
@@ -432,6 +436,7 @@ impl Connections {
             timeout: server.timeout,
             report: server.report.clone(),
             counters: Arc::clone(&server.counters),
+            overruns: Overruns::new(&server.overruns),
             max_concurrent_streams: server.http2.max_concurrent_streams,
         });
         let http2 = Arc::new(config_for_messages(&server.http2));

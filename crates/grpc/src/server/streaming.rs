@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use super::ops::{Outcome, ServerOp};
 use crate::codec::compression::{Packing, Unpacking};
 use crate::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder as _, Encoder};
+use crate::context;
 use crate::gate::{GateClosed, SendGate};
 use crate::inbound::Reader;
 use crate::metadata::MetadataMap;
@@ -89,6 +90,7 @@ where
                 Some(most) => most,
                 None => match ready!(this.sink.gate.poll_open(cx)) {
                     Ok(mark) => *this.admitted.insert(mark.min(send_buffer::BATCH)),
+                    Err(GateClosed) if context::runs_on() => return poll_out(this.stream, cx),
                     Err(GateClosed) => return Poll::Ready(Outcome::Nothing),
                 },
             };
@@ -112,6 +114,21 @@ where
             }
         }
     }
+}
+
+/// Messages thrown away in one poll.
+const THROWN_AWAY: usize = 64;
+
+/// Reads a response that nobody waits for to its end, as its handler chose
+/// ([`OnCancel`](super::OnCancel)).
+fn poll_out<S: Stream>(mut stream: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    for _ in 0..THROWN_AWAY {
+        if ready!(stream.as_mut().poll_next(cx)).is_none() {
+            return Poll::Ready(Outcome::Nothing);
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// A function as a method. `Shape` is what it takes ([`Take`]), what it gives ([`Give`]), and the type of that.

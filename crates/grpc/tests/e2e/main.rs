@@ -13,12 +13,14 @@ mod backpressure;
 mod cancellation;
 #[cfg(feature = "gzip")]
 mod compression;
+mod context;
 mod credit;
 mod deadlines;
 mod kinds;
 mod limits;
 mod many_calls;
 mod metadata;
+mod on_cancel;
 mod panics;
 mod parked;
 mod placement;

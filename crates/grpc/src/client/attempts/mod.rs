@@ -26,6 +26,7 @@ use super::start::{AttemptNotes, Caller, CloseOnDrop, StartCall};
 use crate::attempt::Attempt;
 use crate::cause::{CallPhase, Processed, TransportCause, TransportEvent};
 use crate::codec::CompressionEncoding;
+use crate::context::{CallContext, Cancelled};
 use crate::inbound::{Inbound, Reader, WakeAt, Whole};
 use crate::message_queue::MessageQueue;
 use crate::metadata::MetadataMap;
@@ -62,6 +63,8 @@ pub(crate) struct Attempts {
     shared: Arc<Shared>,
     /// What each attempt is made of.
     call: StartCall,
+    /// What they are made for.
+    parent: Option<Parent>,
     judge: Judge,
     live: Vec<Live>,
     next: Option<Pin<Box<Sleep>>>,
@@ -81,11 +84,25 @@ pub(crate) struct Settled {
     failed: Vec<Attempt>,
 }
 
+/// The context that a call is made in, and its end.
+struct Parent {
+    context: CallContext,
+    cancelled: Cancelled,
+}
+
+impl Parent {
+    fn new(context: CallContext) -> Self {
+        let cancelled = context.cancelled();
+        Self { context, cancelled }
+    }
+}
+
 impl Attempts {
     /// Begins the first attempt.
     pub(crate) fn begin(
         shared: Arc<Shared>,
         call: StartCall,
+        parent: Option<CallContext>,
         policy: Repeat,
         throttle: Option<Arc<Throttle>>,
     ) -> Self {
@@ -93,8 +110,18 @@ impl Attempts {
         let reserved = shared.room.reserve(call.outgoing.octets());
         let judge = Judge::new(policy, throttle);
         let (live, failed) = (Vec::new(), Vec::new());
-        let mut attempts =
-            Self { shared, call, judge, live, next: None, failed, last: None, upload, reserved };
+        let mut attempts = Self {
+            shared,
+            call,
+            parent: parent.map(Parent::new),
+            judge,
+            live,
+            next: None,
+            failed,
+            last: None,
+            upload,
+            reserved,
+        };
         if !attempts.may_go_again() {
             attempts.judge.stop();
         }
@@ -152,6 +179,12 @@ impl Attempts {
                 });
             }
         }
+        if self.live.is_empty()
+            && let Some(parent) = &mut self.parent
+            && Pin::new(&mut parent.cancelled).poll(cx).is_ready()
+        {
+            return Poll::Ready(Step::Due);
+        }
         match &mut self.next {
             Some(timer) => timer.as_mut().poll(cx).map(|()| Step::Due),
             None => Poll::Pending,
@@ -174,8 +207,12 @@ impl Attempts {
         let notes = Arc::new(AttemptNotes::after(previous));
         let reader = Reader::new(Arc::clone(&inbound));
         self.live.push(Live { number, reader, notes: Arc::clone(&notes), began: Instant::now() });
+        let adopted = self.parent.as_ref().map_or(Ok(()), |parent| parent.context.adopt(&inbound));
         let attempt = self.call.again(number, inbound, notes);
-        self.shared.start(Box::new(attempt));
+        match adopted {
+            Ok(()) => self.shared.start(Box::new(attempt)),
+            Err(status) => attempt.fail(status),
+        }
         self.next = None;
         if let Some(delay) = next {
             self.put_off(delay);
@@ -193,11 +230,19 @@ impl Attempts {
         self.call.deadline.is_some_and(|at| at <= Instant::now())
     }
 
+    /// The status of a call whose context is over.
+    fn called_off(&self) -> Option<Status> {
+        self.parent.as_ref()?.context.over_status()
+    }
+
     /// The wait is over. Gives the status of a call that ends here.
     fn on_due(&mut self) -> Option<Status> {
         if self.is_late() {
             // Those under way, if any, end by themselves, and say more.
             return self.live.is_empty().then(|| self.end_late());
+        }
+        if let Some(status) = self.called_off() {
+            return self.live.is_empty().then(|| self.end(status));
         }
         if self.judge.is_due() && self.may_go_again() {
             self.start();
@@ -218,14 +263,15 @@ impl Attempts {
         let pushback = Pushback::of(status.metadata());
         let others = !self.live.is_empty();
         let chance = self.shared.jitter.unwrap_or_else(chance);
-        let verdict = if self.is_late() || live.notes.is_dropped() || self.is_broken() {
-            Verdict::Final
-        } else {
-            if !self.may_go_again() {
-                self.judge.stop();
-            }
-            self.judge.failed(status.code(), pushback, others, chance)
-        };
+        let verdict =
+            if self.is_late() || live.notes.is_dropped() || self.is_broken() || self.called_off().is_some() {
+                Verdict::Final
+            } else {
+                if !self.may_go_again() {
+                    self.judge.stop();
+                }
+                self.judge.failed(status.code(), pushback, others, chance)
+            };
         let backoff = if let Verdict::Again(wait) = verdict { Some(wait) } else { None };
         self.failed.push(Attempt {
             began: live.began.saturating_duration_since(self.call.started),

@@ -1,0 +1,3 @@
+//! Knobs of [`Server`](super::Server), by topic.
+
+mod overrun;
