@@ -23,10 +23,10 @@ use clearway_transport::{
 };
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Budget};
 use super::channel::{ConnectionId, Event, Shared, WaitsFor};
 use super::connection::{ClientConnection, Ops};
-use super::endpoint::{Dialed, Endpoint};
+use super::endpoint::{DEFAULT_CONNECT_TIMEOUT, Dialed, Endpoint};
 use super::pool::Pool;
 use super::start::unsent;
 use crate::balance::{Connectivity, Next, PickFirst, Policy, Reaction};
@@ -71,6 +71,10 @@ pub(super) struct Background {
     policy: Box<dyn Policy>,
     backoff: Backoff,
     attempt_began: Instant,
+    /// What the connection being made may take.
+    budget: Budget,
+    /// The same, while the name is resolved: the first address gets what is left.
+    resolving: Option<Budget>,
     step: Option<Step>,
     /// What the step, or the candidate, is for.
     purpose: Purpose,
@@ -98,6 +102,8 @@ impl Background {
             endpoint: Arc::new(endpoint),
             policy: Box::new(PickFirst::default()),
             attempt_began: Instant::now(),
+            budget: Budget::new(Instant::now(), DEFAULT_CONNECT_TIMEOUT),
+            resolving: None,
             step: None,
             purpose: Purpose::Policy,
             candidate: None,
@@ -264,7 +270,7 @@ impl Background {
             }
             Done::SettingsLate(address) => {
                 self.give_up_candidate();
-                let error = io::Error::from(io::ErrorKind::TimedOut);
+                let error = self.budget.late();
                 let fault = ConnectFault::of(&error);
                 let why = self.failure(ConnectPhase::Settings, &address, fault, error.to_string());
                 self.failed(why);
@@ -308,7 +314,8 @@ impl Background {
         let not_before = if self.useless < USELESS { now } else { self.attempt_began + self.backoff.next() };
         self.attempt_began = now.max(not_before);
         let endpoint = Arc::clone(&self.endpoint);
-        let deadline = self.attempt_began + endpoint.connect_timeout;
+        let budget = self.budget_from(self.attempt_began);
+        self.resolving = Some(budget);
         self.step = Some(Box::pin(async move {
             tokio::time::sleep_until(not_before).await;
             if let Some(why) = endpoint.refusal() {
@@ -322,21 +329,21 @@ impl Background {
             if let Some(address) = endpoint.custom_address() {
                 return Done::Resolved(Ok(vec![address]));
             }
-            Done::Resolved(match tokio::time::timeout_at(deadline, endpoint.target().resolve()).await {
+            let resolve = async { Ok(endpoint.target().resolve().await) };
+            Done::Resolved(match budget.within(resolve).await {
                 Ok(answer) => answer.map_err(|error| refused(&error)),
-                Err(_) => {
-                    let error = io::Error::from(io::ErrorKind::TimedOut);
-                    Err(connect_failed(ConnectPhase::Resolve, endpoint.to_string(), &error))
-                }
+                Err(late) => Err(connect_failed(ConnectPhase::Resolve, endpoint.to_string(), &late)),
             })
         }));
     }
 
     fn dial(&mut self, address: Address, purpose: Purpose) {
         self.purpose = purpose;
-        let endpoint = Arc::clone(&self.endpoint);
+        let resolving = self.resolving.take().filter(|_| purpose == Purpose::Policy);
+        self.budget = resolving.unwrap_or_else(|| self.budget_from(Instant::now()));
+        let (endpoint, budget) = (Arc::clone(&self.endpoint), self.budget);
         self.step = Some(Box::pin(async move {
-            let dialed = endpoint.dial(&address).await.map_err(|error| refused(&error));
+            let dialed = endpoint.dial(&address, budget).await.map_err(|error| refused(&error));
             Done::Dialed(address, dialed)
         }));
     }
@@ -367,11 +374,17 @@ impl Background {
             }
         }
         self.candidate = Some(Candidate { id, ops, address: address.clone() });
-        let deadline = Instant::now() + self.endpoint.connect_timeout;
+        let budget = self.budget;
         self.step = Some(Box::pin(async move {
-            tokio::time::sleep_until(deadline).await;
+            budget.spent().await;
             Done::SettingsLate(address)
         }));
+    }
+
+    /// What an attempt that begins then may take (gRPC's back-off page): after many failures as long as the wait after it.
+    fn budget_from(&self, begins: Instant) -> Budget {
+        let usual = DEFAULT_CONNECT_TIMEOUT.max(self.backoff.base());
+        Budget::new(begins, self.endpoint.connect_timeout.unwrap_or(usual))
     }
 
     /// Places the calls that wait, as long as the picker has somewhere to put them.

@@ -1,7 +1,11 @@
-//! How long to wait before the next attempt to connect (gRPC's connection back-off page).
+//! How long an attempt to connect may take, and how long to wait before the next one (gRPC's connection back-off page).
 
+use core::future::Future;
 use core::hash::{BuildHasher, Hasher as _};
 use core::time::Duration;
+use std::io;
+
+use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_secs(1);
 const FACTOR: f64 = 1.6;
@@ -28,6 +32,11 @@ impl Backoff {
         self.next_at(self.jitter.unwrap_or_else(chance))
     }
 
+    /// The next wait, without its jitter.
+    pub(crate) const fn base(&self) -> Duration {
+        self.next
+    }
+
     /// A connection is up: the next wait is the shortest again.
     pub(crate) fn reset(&mut self) {
         self.next = FIRST;
@@ -38,6 +47,49 @@ impl Backoff {
         let base = self.next;
         self.next = base.mul_f64(FACTOR).min(LONGEST);
         base.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance)
+    }
+}
+
+/// What one attempt to connect may take: resolving the name, connecting, TLS and the peer's SETTINGS, all together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// None if that is too far away for the clock.
+    ends: Option<Instant>,
+    length: Duration,
+}
+
+impl Budget {
+    pub(super) fn new(begins: Instant, length: Duration) -> Self {
+        Self { ends: begins.checked_add(length), length }
+    }
+
+    pub(super) fn left(self) -> Duration {
+        self.ends.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Does a step, or says that it took too long.
+    pub(super) async fn within<T>(self, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let Some(ends) = self.ends else { return step.await };
+        tokio::time::timeout_at(ends, step).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    pub(super) fn late(self) -> io::Error {
+        let text = format!("it took longer than {:?} (limit: Endpoint::connect_timeout)", self.length);
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    }
+
+    /// The same error, or who set the limit if it was this one.
+    pub(super) fn explain(self, error: io::Error) -> io::Error {
+        let own = error.kind() == io::ErrorKind::TimedOut && self.left().is_zero();
+        if own { self.late() } else { error }
+    }
+
+    /// Returns when nothing is left.
+    pub(super) async fn spent(self) {
+        match self.ends {
+            Some(ends) => tokio::time::sleep_until(ends).await,
+            None => core::future::pending().await,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clearway_http2::{Config, Observer, WindowTuning};
 #[cfg(feature = "tls")]
 use clearway_transport::tls::{ClientTlsConfig, TlsConnector};
-use clearway_transport::{Address, ConnectError, ConnectPhase, DriverConfig, FirstOctets, PeerAddr, Stream};
+use clearway_transport::{Address, DriverConfig, FirstOctets, PeerAddr, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::Channel;
@@ -21,7 +21,7 @@ use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
 use crate::resolve::{Security, Target};
 
-/// How long an attempt to connect may take: gRPC's back-off page asks for at least so long.
+/// How long an attempt to connect may take unless chosen otherwise; longer after many failures, as gRPC's back-off page has it.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many calls of one channel may wait.
 pub const DEFAULT_MAX_QUEUED_CALLS: usize = 65_536;
@@ -30,7 +30,7 @@ pub const DEFAULT_MAX_QUEUED_CALLS: usize = 65_536;
 const USER_AGENT: &str = concat!("grpc-rust-clearway/", env!("CARGO_PKG_VERSION"));
 
 type ObserverFactory = Arc<dyn Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync>;
-type Connecting = Pin<Box<dyn Future<Output = io::Result<Dialed>> + Send>>;
+pub(super) type Connecting = Pin<Box<dyn Future<Output = io::Result<Dialed>> + Send>>;
 
 /// Bytes both ways.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -63,11 +63,12 @@ pub struct Endpoint {
     target: Target,
     plaintext: bool,
     #[cfg(feature = "tls")]
-    tls: Option<TlsConnector>,
+    pub(super) tls: Option<TlsConnector>,
     authority: Option<String>,
     user_agent: Option<String>,
     pub(super) timeout: Option<Duration>,
-    pub(super) connect_timeout: Duration,
+    /// None: [`DEFAULT_CONNECT_TIMEOUT`], or as long as the wait that would follow.
+    pub(super) connect_timeout: Option<Duration>,
     pub(super) max_queued_calls: usize,
     pub(super) connections: Connections,
     pub(super) send: Option<CompressionEncoding>,
@@ -77,7 +78,7 @@ pub struct Endpoint {
     pub(super) observe: Option<ObserverFactory>,
     pub(super) jitter: Option<f64>,
     pub(super) repeats: Repeats,
-    connector: Option<Arc<dyn Fn() -> Connecting + Send + Sync>>,
+    pub(super) connector: Option<Arc<dyn Fn() -> Connecting + Send + Sync>>,
 }
 
 impl Endpoint {
@@ -120,7 +121,7 @@ impl Endpoint {
             authority: None,
             user_agent: None,
             timeout: None,
-            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            connect_timeout: None,
             max_queued_calls: DEFAULT_MAX_QUEUED_CALLS,
             connections: Connections::default(),
             send: None,
@@ -149,12 +150,14 @@ impl Endpoint {
         self
     }
 
-    /// How long connecting to one address may take, and again how long the peer may take to send its SETTINGS.
+    /// How long an attempt to connect may take: resolving the name, connecting to its first address, TLS and the peer's SETTINGS,
+    /// all together; and each further address anew. The error names the step that was not done.
     ///
-    /// Default: [`DEFAULT_CONNECT_TIMEOUT`].
+    /// Default: [`DEFAULT_CONNECT_TIMEOUT`], and after many failures as long as the wait between attempts has become (gRPC's
+    /// connection back-off page).
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = Some(timeout);
         self
     }
 
@@ -402,7 +405,7 @@ impl Endpoint {
 
     /// The host whose certificate the server must have, unless the configuration names another.
     #[cfg(feature = "tls")]
-    fn host(&self) -> &str {
+    pub(super) fn host(&self) -> &str {
         let authority = self.authority();
         match authority.rsplit_once(':') {
             // The colons of a bare IPv6 address are not followed by a port.
@@ -451,41 +454,6 @@ impl Endpoint {
     pub(super) fn custom_address(&self) -> Option<Address> {
         self.connector.as_ref().map(|_| Address::Host { host: self.to_string(), port: 0 })
     }
-
-    /// Connects to an address the resolver gave, and shakes hands if TLS is spoken; both within the time to connect.
-    pub(super) async fn dial(&self, address: &Address) -> Result<Dialed, ConnectError> {
-        #[cfg(feature = "tls")]
-        if let Some(tls) = &self.tls {
-            let began = tokio::time::Instant::now();
-            let dialed = self.dial_below(address).await?;
-            let left = self.connect_timeout.saturating_sub(began.elapsed());
-            let shaken = tokio::time::timeout(left, shake_hands(tls, dialed, self.host())).await;
-            return shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| {
-                ConnectError { phase: ConnectPhase::Tls, address: address.clone(), source }
-            });
-        }
-        self.dial_below(address).await
-    }
-
-    async fn dial_below(&self, address: &Address) -> Result<Dialed, ConnectError> {
-        let Some(connector) = &self.connector else {
-            return clearway_transport::connect(address, self.connect_timeout).await.map(Dialed::Stream);
-        };
-        let timed = tokio::time::timeout(self.connect_timeout, connector()).await;
-        timed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| ConnectError {
-            phase: ConnectPhase::Tcp,
-            address: address.clone(),
-            source,
-        })
-    }
-}
-
-#[cfg(feature = "tls")]
-async fn shake_hands(tls: &TlsConnector, below: Dialed, host: &str) -> io::Result<Dialed> {
-    Ok(match below {
-        Dialed::Stream(stream) => Dialed::Stream(Stream::Tls(Box::new(tls.connect(stream, host).await?))),
-        Dialed::Custom(custom) => Dialed::Custom(Box::new(tls.connect(custom, host).await?)),
-    })
 }
 
 impl fmt::Display for Endpoint {

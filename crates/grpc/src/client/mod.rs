@@ -32,6 +32,7 @@ mod background;
 mod backoff;
 mod channel;
 mod connection;
+mod dial;
 mod endpoint;
 mod grpc;
 mod head;

@@ -74,6 +74,86 @@ async fn connect_tells_which_step_failed() {
     assert!(error.to_string().contains("closed by the peer"), "{error}");
 }
 
+/// An endpoint whose connections take so long to make and never say anything; it tells when each was asked for.
+fn slow(taking: Duration) -> (Endpoint, tokio::sync::mpsc::UnboundedReceiver<Instant>) {
+    let (tell, asked) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Endpoint::from_static("http://test.example:50051").connector(move || {
+        let _ = tell.send(Instant::now());
+        async move {
+            tokio::time::sleep(taking).await;
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            std::mem::forget(theirs);
+            Ok(ours)
+        }
+    });
+    (endpoint, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_steps_to_a_connection_share_one_budget() {
+    let ms = Duration::from_millis;
+    for (taking, limit, phase, ends) in [
+        (ms(12_000), None, ConnectPhase::Settings, ms(20_000)),
+        (ms(25_000), None, ConnectPhase::Tcp, ms(20_000)),
+        (ms(1_000), Some(ms(3_000)), ConnectPhase::Settings, ms(3_000)),
+        (ms(4_000), Some(ms(3_000)), ConnectPhase::Tcp, ms(3_000)),
+    ] {
+        let (mut endpoint, _asked) = slow(taking);
+        if let Some(limit) = limit {
+            endpoint = endpoint.connect_timeout(limit);
+        }
+        let began = Instant::now();
+        let error = endpoint.connect().await.unwrap_err();
+        let took = began.elapsed();
+        assert!(took >= ends && took <= ends + ms(2), "{taking:?} {limit:?}: {took:?}");
+        assert_eq!(failed_in(error.status().unwrap()), phase);
+        assert!(error.to_string().contains("(limit: Endpoint::connect_timeout)"), "{error}");
+    }
+    let (endless, _asked) = slow(Duration::from_secs(1000 * 3600));
+    let waiting = tokio::spawn(endless.connect_timeout(Duration::MAX).connect());
+    tokio::time::sleep(Duration::from_secs(100 * 3600)).await;
+    assert!(!waiting.is_finished(), "a limit too far away for the clock is none");
+    waiting.abort();
+}
+
+/// gRPC's connection back-off page: an attempt may take as long as the wait has become, unless the program has said how long.
+#[tokio::test(start_paused = true)]
+async fn attempts_may_take_longer_when_waits_are_long() {
+    for (limit, most) in [(None, 120), (Some(Duration::from_secs(5)), 96)] {
+        let (mut endpoint, mut asked) = slow(Duration::from_secs(3600));
+        if let Some(limit) = limit {
+            endpoint = endpoint.connect_timeout(limit);
+        }
+        // Waits of 120 s are 96 s with the least of jitter: what makes an attempt last longer is its budget.
+        let grpc = Grpc::new(endpoint.fixed_jitter(0.0).wait_for_ready(true).connect_lazy());
+        let waiting = call(&grpc, b"");
+        let mut times = vec![];
+        for _ in 0..16 {
+            times.push(asked.recv().await.unwrap());
+        }
+        let waits: Vec<_> = times.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
+        assert_eq!(*waits.last().unwrap(), most, "{waits:?}");
+        assert_eq!(waits[0], limit.map_or(20, |limit| limit.as_secs()), "{waits:?}");
+        waiting.abort();
+    }
+}
+
+#[tokio::test]
+async fn the_next_address_has_a_budget_of_its_own() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let answering = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ports = [&silent, &answering].map(|listener| listener.local_addr().unwrap().port());
+    let limit = Duration::from_millis(300);
+    let target = format!("ipv4:127.0.0.1:{},127.0.0.1:{}", ports[0], ports[1]);
+    let endpoint = Endpoint::new(target).unwrap().plaintext().connect_timeout(limit);
+    let connecting = tokio::spawn(endpoint.connect());
+    let (_silent, _) = silent.accept().await.unwrap();
+    let (mut io, _) = answering.accept().await.unwrap();
+    tokio::time::sleep(limit / 2).await;
+    tokio::io::AsyncWriteExt::write_all(&mut io, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    assert!(connecting.await.unwrap().is_ok(), "half of its time was left");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lazy_channel_connects_with_the_first_call_which_waits() {
     let (endpoint, mut arrivals) = endpoint();
