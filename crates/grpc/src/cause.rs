@@ -34,6 +34,8 @@ pub enum CallPhase {
     Connecting,
     /// Waiting for a free stream on its connection.
     Queued,
+    /// Waiting for a sign of life of a server that had been silent.
+    Probing,
     /// Waiting until it is sent again.
     BackingOff,
     /// Sent, without an answer yet.
@@ -88,6 +90,15 @@ pub enum TransportEvent {
         debug: String,
         /// The last stream it says it processed.
         last_stream_id: u32,
+    },
+    /// The server ended the connection since this client sends more PINGs than it allows (gRFC A8).
+    TooManyPings {
+        /// How long this client waited before it asked for a sign of life.
+        interval: Duration,
+        /// How long new connections of the channel wait.
+        next: Duration,
+        /// Whether it was keepalive that asked. Otherwise it was the question before a silent connection is used again.
+        keepalive: bool,
     },
     /// The stream was reset.
     Reset {
@@ -156,6 +167,7 @@ impl fmt::Display for CallPhase {
         f.write_str(match self {
             Self::Connecting => "while waiting for a connection",
             Self::Queued => "while waiting for a free stream",
+            Self::Probing => "while waiting for a sign of life of a server that had been silent",
             Self::BackingOff => "while waiting to be sent again",
             Self::AwaitingHeaders => "while waiting for the response to begin",
             Self::Streaming => "in the middle of the response",
@@ -210,6 +222,15 @@ impl fmt::Display for TransportEvent {
                     write!(f, ", \"{debug}\"")?;
                 }
                 f.write_str(")")
+            }
+            Self::TooManyPings { interval, next, keepalive } => {
+                let knob = if *keepalive { "http2_keep_alive_interval" } else { "probe_after_silence" };
+                write!(
+                    f,
+                    "peer sent GOAWAY(ENHANCE_YOUR_CALM, \"too_many_pings\"): it allows fewer PINGs than one after {interval:?} of \
+                     silence; new connections wait {next:?}; raise {knob} here, or let the server allow it (Clearway: \
+                     min_ping_interval, permit_pings_without_calls; grpc-go: keepalive.EnforcementPolicy)"
+                )
             }
             Self::Reset { code, by: By::Peer, .. } => write!(f, "stream reset by the peer with {code}"),
             Self::Reset { code, rule: Some(rule), .. } => {

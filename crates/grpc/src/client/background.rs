@@ -354,7 +354,10 @@ impl Background {
         self.next_id = self.next_id.wrapping_add(1);
         let (clock, peer) = (Clock::start(), dialed.peer());
         let ops: Ops = Arc::new(OpQueue::default());
-        let mut connection = Connection::client(config_for_messages(&self.endpoint.http2), clock.now());
+        let mut connection = Connection::client(
+            self.shared.pace.configure(config_for_messages(&self.endpoint.http2)),
+            clock.now(),
+        );
         connection.limit_life(self.endpoint.connections.life, clock.now());
         if let Some(observe) = &self.endpoint.observe {
             connection.observe(observe(&peer));

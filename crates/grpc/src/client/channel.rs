@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use super::background::Background;
 use super::connection::ClientOp;
 use super::endpoint::Endpoint;
+use super::keepalive::Pace;
 use super::replay::Room;
 use super::service_config::Methods;
 use super::start::{StartCall, deadline_passed, unsent};
@@ -106,6 +107,8 @@ pub(crate) struct Shared {
     /// What was said of methods, by service config.
     pub(super) methods: Option<Methods>,
     pub(super) wait_for_ready: bool,
+    /// How often servers are asked for a sign of life.
+    pub(super) pace: Pace,
     /// For what calls keep of their requests.
     pub(super) room: Arc<Room>,
     /// Where waits lie in their range, if that is not left to chance.
@@ -131,6 +134,7 @@ impl Shared {
             places: Arc::new(Places::new(endpoint.max_queued_calls)),
             methods: endpoint.repeats.methods(),
             wait_for_ready: endpoint.repeats.wait_for_ready,
+            pace: Pace::new(endpoint),
             room: Arc::new(endpoint.repeats.room()),
             jitter: endpoint.jitter,
             picker: RwLock::new(Arc::new(QueueAll)),

@@ -7,11 +7,12 @@
 //! Invariants: a call is in the table from the moment it has a stream until its end was told, exactly once; a call that left
 //! the table has no deadline running and no writer that still sends.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use clearway_http2::{BlockedOn, ErrorCode, Instant, OpenError, StreamKey, Tx};
-use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
+use clearway_transport::{Application, Clock, CloseReason, Closed, OpQueue, PeerAddr};
 
 use super::channel::{ConnectionId, Event, Shared};
 use super::head::Heads;
@@ -97,11 +98,13 @@ pub(crate) struct ClientConnection {
     id: ConnectionId,
     pub(super) shared: Arc<Shared>,
     ops: Ops,
-    peer: PeerAddr,
+    pub(super) peer: PeerAddr,
     clock: Clock,
+    /// After so much silence the server is asked for a sign of life before a call is sent.
+    pub(super) probe_after: Duration,
     /// By the slot of their stream.
     calls: Vec<Option<Call>>,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
     deadlines: Deadlines<StreamKey>,
     heads: Heads,
     /// A response began on this connection.
@@ -120,6 +123,7 @@ impl ClientConnection {
     pub(crate) fn new(id: ConnectionId, shared: Arc<Shared>, ops: Ops, peer: PeerAddr, clock: Clock) -> Self {
         Self {
             id,
+            probe_after: shared.pace.probe_after(),
             shared,
             ops,
             peer,
@@ -191,6 +195,10 @@ impl ClientConnection {
         if self.sharing.is_some() {
             return self.start_unreserved(tx, call);
         }
+        if self.must_ask_first(tx) {
+            self.queue(call);
+            return;
+        }
         let limited = if self.waiting.is_empty() { self.open(tx, call) } else { Err(call) };
         if let Err(call) = limited {
             self.wait(call);
@@ -199,15 +207,23 @@ impl ClientConnection {
 
     /// The call waits for a free stream, behind those that came before it.
     fn wait(&mut self, call: Box<StartCall>) {
+        if self.queue(call) {
+            self.tell_crowded();
+        }
+    }
+
+    /// Lets a call wait, if there is room for it: true if it does.
+    pub(super) fn queue(&mut self, call: Box<StartCall>) -> bool {
         match call.inbound.occupy(&self.shared.places) {
             Ok(()) => {
                 let deadline = call.deadline.map(|at| self.clock.at(at));
                 self.waiting.push(call, deadline);
-                self.tell_crowded();
+                true
             }
             Err(full) => {
                 let cause = unsent(TransportEvent::QueueFull { limit: full.limit });
                 self.tell_end(&call, Err(Status::from_transport(Code::ResourceExhausted, cause)));
+                false
             }
         }
     }
@@ -325,8 +341,13 @@ impl ClientConnection {
 
     fn expire_waiting(&mut self, tx: &Tx, call: &StartCall) {
         let after = self.clock.to_tokio(tx.now()).saturating_duration_since(call.started);
-        let blocked_on = Blocked::new(BlockedOn::StreamLimit, after, tx.peer_settings());
-        self.tell_end(call, Err(super::start::deadline_passed(after, CallPhase::Queued, Some(blocked_on))));
+        let (phase, blocked_on) = if tx.is_probing() {
+            (CallPhase::Probing, None)
+        } else {
+            let limit = Blocked::new(BlockedOn::StreamLimit, after, tx.peer_settings());
+            (CallPhase::Queued, Some(limit))
+        };
+        self.tell_end(call, Err(super::start::deadline_passed(after, phase, blocked_on)));
     }
 
     /// The deadline of a call with a stream passed: it ends here, whatever the peer says later.
@@ -357,6 +378,14 @@ impl ClientConnection {
     /// True if the call's own deadline has passed.
     pub(super) fn is_late(&self, tx: &Tx, call: &Call) -> bool {
         call.start.deadline.is_some_and(|at| self.clock.at(at) <= tx.now())
+    }
+
+    /// What the end of the connection was for its calls.
+    fn end_event(&self, reason: &CloseReason) -> TransportEvent {
+        match (reason, &self.goaway) {
+            (CloseReason::GoAway { .. }, Some(event @ TransportEvent::TooManyPings { .. })) => event.clone(),
+            _ => TransportEvent::ConnectionClosed(reason.clone()),
+        }
     }
 
     fn wake_all(&mut self) {
@@ -437,7 +466,7 @@ impl Application for ClientConnection {
         let connection = ConnectionInfo { peer: closed.peer.clone(), age: closed.age };
         let cause = TransportCause {
             connection: Some(connection),
-            event: TransportEvent::ConnectionClosed(closed.reason.clone()),
+            event: self.end_event(&closed.reason),
             processed: Processed::Maybe,
         };
         for call in core::mem::take(&mut self.calls).into_iter().flatten() {

@@ -31,7 +31,10 @@ impl Endpoint {
 
     async fn dial_below(&self, address: &Address, budget: Budget) -> Result<Dialed, ConnectError> {
         let Some(connector) = &self.connector else {
-            return clearway_transport::connect(address, budget.left()).await.map(Dialed::Stream);
+            let stream = clearway_transport::connect(address, budget.left()).await?;
+            // Of use, and not needed: a socket that refuses it serves all the same.
+            let _ = self.vigilance.tcp(&self.driver).apply(&stream);
+            return Ok(Dialed::Stream(stream));
         };
         budget.within(connector()).await.map_err(|source| ConnectError {
             phase: ConnectPhase::Tcp,

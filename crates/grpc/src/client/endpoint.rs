@@ -14,8 +14,8 @@ use clearway_transport::{Address, DriverConfig, FirstOctets, PeerAddr, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::Channel;
-use super::knobs::Repeats;
 use super::knobs::connections::Connections;
+use super::knobs::{Repeats, Vigilance};
 use crate::Error;
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
@@ -78,6 +78,7 @@ pub struct Endpoint {
     pub(super) observe: Option<ObserverFactory>,
     pub(super) jitter: Option<f64>,
     pub(super) repeats: Repeats,
+    pub(super) vigilance: Vigilance,
     pub(super) connector: Option<Arc<dyn Fn() -> Connecting + Send + Sync>>,
 }
 
@@ -131,6 +132,7 @@ impl Endpoint {
             observe: None,
             jitter: None,
             repeats: Repeats::default(),
+            vigilance: Vigilance::default(),
             connector: None,
         }
     }

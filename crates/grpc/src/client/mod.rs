@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! Left out so far: interceptors, keepalive.
+//! Left out so far: interceptors.
 
 mod attempts;
 mod background;
@@ -36,6 +36,7 @@ mod dial;
 mod endpoint;
 mod grpc;
 mod head;
+mod keepalive;
 mod knobs;
 mod one_call;
 mod outgoing;
@@ -54,8 +55,9 @@ pub use channel::Channel;
 pub use endpoint::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_QUEUED_CALLS, Endpoint};
 pub use grpc::{DEFAULT_MAX_DECODING_MESSAGE_SIZE, Grpc, GrpcService};
 pub use knobs::{
-    DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, DEFAULT_RETRY_BUFFER_SIZE,
-    DEFAULT_RETRY_CALL_BUFFER_SIZE,
+    DEFAULT_IDLE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL, DEFAULT_KEEP_ALIVE_TIMEOUT,
+    DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, DEFAULT_PROBE_AFTER_SILENCE, DEFAULT_RETRY_BUFFER_SIZE,
+    DEFAULT_RETRY_CALL_BUFFER_SIZE, MIN_KEEP_ALIVE_INTERVAL,
 };
 pub use path::{InvalidPath, MethodPath};
 pub use service_config::{HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig};
@@ -63,5 +65,6 @@ pub use stats::ChannelStats;
 
 pub(crate) use attempts::Throttle;
 pub(crate) use connection::Ops;
+pub(crate) use knobs::user_timeout;
 pub(crate) use start::StartCall;
 pub(crate) use waiting::{Place, Places, QueueFull};

@@ -117,6 +117,10 @@ impl Handler for ClientConnection {
         }
     }
 
+    fn on_probe(&mut self, tx: &mut Tx, alive: bool) {
+        self.probed(tx, alive);
+    }
+
     fn on_ready(&mut self, _: &mut Tx) {
         self.tell(Event::Ready);
     }
@@ -128,13 +132,14 @@ impl Handler for ClientConnection {
         self.hand_back_waiting();
     }
 
-    fn on_goaway(&mut self, _: &mut Tx, goaway: &GoAway<'_>) {
+    fn on_goaway(&mut self, tx: &mut Tx, goaway: &GoAway<'_>) {
         let debug = goaway.debug.get(..goaway.debug.len().min(256)).unwrap_or_default();
-        self.goaway = Some(TransportEvent::GoAway {
+        let event = self.heed(tx, goaway).unwrap_or_else(|| TransportEvent::GoAway {
             code: goaway.code,
             debug: debug.escape_ascii().to_string(),
             last_stream_id: goaway.last_stream_id,
         });
+        self.goaway = Some(event);
         self.goaway_last_id = goaway.last_stream_id;
         // The channel hears of it first, so that it does not pick this connection for what is handed back.
         self.stop_sharing();

@@ -23,6 +23,8 @@ pub(super) const IDS_IN_RESERVE: u32 = 1 << 22;
 pub(super) struct Sharing {
     load: Arc<Load>,
     counted: u32,
+    /// Streams reserved for calls that wait for a sign of life of the server.
+    held: u32,
 }
 
 impl ClientConnection {
@@ -30,7 +32,7 @@ impl ClientConnection {
     pub(super) fn share(&mut self, tx: &mut Tx, load: Arc<Load>) {
         let counted = tx.local_streams();
         load.begin(counted, tx.stream_limit());
-        self.sharing = Some(Sharing { load, counted });
+        self.sharing = Some(Sharing { load, counted, held: 0 });
         tx.notify_stream_slot();
         self.hand_back_waiting();
         self.shared.notify.notify_one();
@@ -38,6 +40,9 @@ impl ClientConnection {
 
     /// A call for which a stream is reserved.
     pub(super) fn start_reserved(&mut self, tx: &mut Tx, call: Box<StartCall>) {
+        if self.must_ask_first(tx) {
+            return self.hold_reserved(call);
+        }
         if !self.open_reserved(tx, call) {
             self.take_waiting(tx);
         }
@@ -50,6 +55,33 @@ impl ClientConnection {
         } else {
             self.shared.take_back(call);
         }
+    }
+
+    /// The call waits for a sign of life of the server, and its stream stays reserved.
+    fn hold_reserved(&mut self, call: Box<StartCall>) {
+        let held = self.queue(call);
+        let Some(sharing) = &mut self.sharing else { return };
+        if held {
+            sharing.held = sharing.held.saturating_add(1);
+        } else {
+            sharing.load.give_back(1);
+        }
+    }
+
+    /// The server is there: what was held goes to the streams reserved for it.
+    pub(super) fn open_held(&mut self, tx: &mut Tx) {
+        let mut held = self.sharing.as_mut().map_or(0, |sharing| core::mem::take(&mut sharing.held));
+        while held > 0
+            && let Some(call) = self.waiting.pop()
+        {
+            held = held.saturating_sub(1);
+            self.open_reserved(tx, call);
+        }
+        // Those that were given up or came too late meanwhile.
+        if let Some(sharing) = &self.sharing {
+            sharing.load.give_back(held);
+        }
+        self.take_waiting(tx);
     }
 
     /// True if it got a stream that is still open; otherwise the reserved one is free again.

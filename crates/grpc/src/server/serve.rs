@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::connection::{ServerConnection, Shared};
 use super::counters::{Report, ServerCounters};
+use super::knobs::Vigilance;
 use super::methods::{Methods, Routes};
 use super::ops::ServerOp;
 use super::origin::Link;
@@ -38,6 +39,7 @@ type ObserverFactory = Arc<dyn Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send 
 pub struct Server {
     http2: Config,
     driver: DriverConfig,
+    pub(super) vigilance: Vigilance,
     timeout: Option<Duration>,
     encodings: Encodings,
     observe: Option<ObserverFactory>,
@@ -439,7 +441,7 @@ impl Connections {
             overruns: Overruns::new(&server.overruns),
             max_concurrent_streams: server.http2.max_concurrent_streams,
         });
-        let http2 = Arc::new(config_for_messages(&server.http2));
+        let http2 = Arc::new(server.vigilance.configure(config_for_messages(&server.http2)));
         let serving = Arc::new(Serving { server, http2, shared });
         Self { serving, tasks: JoinSet::new(), queues: Vec::new(), sweep_at: 64 }
     }
@@ -450,6 +452,9 @@ impl Connections {
             self.queues.retain(|queue| queue.strong_count() > 0);
             self.sweep_at = self.queues.len().saturating_mul(2).max(64);
         }
+        let server = &self.serving.server;
+        // Of use, and not needed: a socket that refuses it is served all the same.
+        let _ = server.vigilance.tcp(&server.driver).apply(&stream);
         let ops = Arc::new(OpQueue::default());
         self.queues.push(Arc::downgrade(&ops));
         #[cfg(feature = "tls")]
