@@ -48,6 +48,8 @@ mod sparing;
 mod status;
 mod streaming;
 mod sync;
+#[cfg(feature = "tls")]
+mod tls_reload;
 
 pub mod client;
 pub mod codec;
@@ -70,9 +72,14 @@ pub mod transport {
     pub use crate::attempt::Attempt;
     pub use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
     pub use crate::client::{Channel, ChannelStats, Endpoint};
+    #[cfg(feature = "tls")]
+    pub use crate::server::HandshakeFailure;
     pub use crate::server::{Router, Server, ServerCounters, ThreadPerCore};
     #[cfg(feature = "tls")]
-    pub use clearway_transport::tls::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+    pub use clearway_transport::tls::{
+        Certificate, CertificateDer, ClientTlsConfig, Identity, IdentityError, PeerIdentity, Reload,
+        ReloadEvent, ReloadOutcome, ServerTlsConfig, TlsPeer, TlsVersion, rustls,
+    };
     pub use clearway_transport::{
         Address, AddressError, CloseReason, Closed, ConnectFault, ConnectPhase, Listener, PeerAddr, Spoken,
         Stream, TlsAlert, TlsError, TlsFailure, WrongProtocol, pair,

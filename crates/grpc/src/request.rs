@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clearway_transport::PeerAddr;
+#[cfg(feature = "tls")]
+use clearway_transport::tls::{CertificateDer, PeerIdentity, TlsPeer};
 use futures_core::Stream;
 use http::Extensions;
 use tokio::time::Instant;
@@ -196,6 +198,40 @@ impl<T> Request<T> {
     /// Server: who is at the other end.
     pub fn peer(&self) -> Option<&PeerAddr> {
         self.context.origin.as_ref().map(Origin::peer)
+    }
+
+    /// Server: what TLS agreed on with the client, if it was spoken.
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&TlsPeer> {
+        self.context.origin.as_ref()?.remote().tls()
+    }
+
+    /// Server: the certificates the client showed, its own first. They were verified. None if it showed none, which needs
+    /// [`ServerTlsConfig::client_ca_root`](crate::transport::ServerTlsConfig::client_ca_root).
+    #[cfg(feature = "tls")]
+    pub fn peer_certs(&self) -> Option<Arc<Vec<CertificateDer<'static>>>> {
+        self.tls()?.certificates().cloned()
+    }
+
+    /// Server: who the client is, by the certificate it showed. Read once for each connection, when it is first asked for.
+    ///
+    /// None if it showed none, or if it cannot be read ([`TlsPeer::identity`] says why): whoever has none is nobody.
+    ///
+    /// ```
+    /// use clearway::{Request, Status};
+    ///
+    /// fn only_billing<T>(request: &Request<T>) -> Result<(), Status> {
+    ///     let who = request.peer_identity().ok_or_else(|| Status::unauthenticated("show a certificate"))?;
+    ///     match who.spiffe_id() {
+    ///         Some("spiffe://example.org/billing") => Ok(()),
+    ///         _ => Err(Status::permission_denied("this is for billing")),
+    ///     }
+    /// }
+    /// # assert!(only_billing(&Request::new(())).is_err());
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.tls()?.identity()?.ok()
     }
 
     /// Values of any types that travel with the request inside this program.

@@ -23,6 +23,7 @@ mod first_octets;
 #[cfg(all(test, clearway_loom))]
 mod loom_models;
 mod op_queue;
+mod peer;
 mod stream;
 mod sync;
 mod tcp;
@@ -39,5 +40,6 @@ pub use driver::{Driver, DriverConfig};
 pub use fault::{ConnectFault, Spoken, TlsAlert, TlsError, TlsFailure, WrongProtocol};
 pub use first_octets::FirstOctets;
 pub use op_queue::OpQueue;
+pub use peer::Peer;
 pub use stream::{Stream, pair};
 pub use tcp::TcpOptions;

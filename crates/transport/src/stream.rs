@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::address::PeerAddr;
+use crate::peer::Peer;
 #[cfg(feature = "tls")]
 use crate::tls::TlsStream;
 
@@ -61,6 +62,17 @@ impl Stream {
             Self::InProcess(_) => PeerAddr::InProcess,
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.get_ref().peer(),
+        }
+    }
+
+    /// The same, with what TLS told of it.
+    #[must_use]
+    pub fn remote(&self) -> Peer {
+        let peer = Peer::new(self.peer());
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => peer.and_tls(tls.tls_peer()),
+            _ => peer,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clearway_http2::{Config, Observer, WindowTuning};
 #[cfg(feature = "tls")]
-use clearway_transport::tls::{ClientTlsConfig, TlsConnector};
+use clearway_transport::tls::{ClientTlsConfig, Reload, TlsConnector};
 use clearway_transport::{Address, DriverConfig, FirstOctets, PeerAddr, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -222,6 +222,7 @@ impl Endpoint {
                 self.target
             )));
         }
+        let config = config.or_reload(|| crate::tls_reload::told_to_tracing(Reload::default()));
         self.tls = Some(TlsConnector::new(&config)?);
         Ok(self)
     }

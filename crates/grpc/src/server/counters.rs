@@ -5,9 +5,15 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+#[cfg(feature = "tls")]
+use std::collections::BTreeMap;
 use std::sync::Arc;
+#[cfg(feature = "tls")]
+use std::sync::{Mutex, PoisonError};
 
 use clearway_transport::Closed;
+#[cfg(feature = "tls")]
+use clearway_transport::TlsFailure;
 
 use super::overrun::Overrun;
 use crate::sparing::Sparing;
@@ -28,6 +34,9 @@ pub struct ServerCounters {
     overran: AtomicU64,
     overruns_ended: AtomicU64,
     overruns_sparing: Sparing,
+    /// By the name of the failure. Only handshakes that failed touch it.
+    #[cfg(feature = "tls")]
+    handshakes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// A connection that carried at most one call, and was younger than this at its end, was made for that call.
@@ -87,6 +96,21 @@ impl ServerCounters {
         if let Some(left_out) = self.overruns_sparing.line() {
             tracing::warn!(path = %overrun.path, left_out, "{overrun}");
         }
+    }
+
+    /// TLS handshakes that failed, by the name of the failure ([`TlsFailure::name`]). Those connections are not among
+    /// [`ServerCounters::connections`].
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn handshake_failures(&self) -> BTreeMap<&'static str, u64> {
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn handshake_failed(&self, failure: TlsFailure) {
+        let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = handshakes.entry(failure.name()).or_default();
+        *count = count.saturating_add(1);
     }
 
     pub(super) fn began(&self) {

@@ -38,6 +38,8 @@ mod unary;
 
 pub use counters::ServerCounters;
 pub use generic::GenericService;
+#[cfg(feature = "tls")]
+pub use knobs::tls::HandshakeFailure;
 pub use methods::Methods;
 pub use on_cancel::{Cancelling, OnCancel};
 pub(crate) use origin::Origin;

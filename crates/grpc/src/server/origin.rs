@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use clearway_http2::StreamKey;
-use clearway_transport::{OpQueue, PeerAddr};
+use clearway_transport::{OpQueue, Peer, PeerAddr};
 
 use super::OnCancel;
 use super::connection::Shared;
@@ -13,7 +13,7 @@ use crate::context::{Life, Over};
 
 /// A connection, as its calls know it.
 pub(crate) struct Link {
-    pub(super) peer: Arc<PeerAddr>,
+    pub(super) peer: Arc<Peer>,
     pub(super) ops: Arc<OpQueue<ServerOp>>,
     pub(super) shared: Arc<Shared>,
 }
@@ -34,6 +34,11 @@ impl Origin {
     /// The connection knows this one already.
     pub(crate) fn knows(&self, life: &Arc<Life>) {
         let _ = self.life.set(Arc::clone(life));
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn remote(&self) -> &Peer {
+        &self.link.peer
     }
 
     pub(crate) fn peer(&self) -> &PeerAddr {

@@ -10,15 +10,19 @@ use std::sync::{Arc, Weak};
 
 use clearway_http2::{Config, Connection, Observer, WindowTuning};
 #[cfg(feature = "tls")]
-use clearway_transport::tls::{ServerTlsConfig, TlsAcceptor};
+use clearway_transport::tls::TlsError;
 use clearway_transport::{
     Address, Clock, Closed, Driver, DriverConfig, Listener, OpQueue, PeerAddr, Stream, accept_loop,
 };
 use tokio::task::JoinSet;
 
 use super::connection::{ServerConnection, Shared};
+#[cfg(feature = "tls")]
+use super::contain::contain;
 use super::counters::{Report, ServerCounters};
 use super::knobs::Vigilance;
+#[cfg(feature = "tls")]
+use super::knobs::tls::{FailureReport, HandshakeFailure, Tls};
 use super::methods::{Methods, Routes};
 use super::ops::ServerOp;
 use super::origin::Link;
@@ -47,7 +51,9 @@ pub struct Server {
     counters: Arc<ServerCounters>,
     pub(super) overruns: OverrunKnobs,
     #[cfg(feature = "tls")]
-    tls: Option<TlsAcceptor>,
+    pub(in crate::server) tls: Option<Tls>,
+    #[cfg(feature = "tls")]
+    pub(in crate::server) handshake_report: Option<FailureReport>,
 }
 
 impl fmt::Debug for Server {
@@ -136,29 +142,6 @@ impl Server {
     pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
         self.encodings.send(encoding);
         self
-    }
-
-    /// Speaks TLS, and HTTP/2 must be agreed on by ALPN: clients that offer nothing of the kind are refused.
-    ///
-    /// Handshakes run beside the accept loop and each other, with a limit of time and number
-    /// ([`ServerTlsConfig::timeout`], [`ServerTlsConfig::max_handshakes`]); a connection that fails in one is forgotten. It
-    /// does not apply to [`Router::in_process`].
-    ///
-    /// # Errors
-    /// There is no certificate, something cannot be read, or a key is not its certificate's.
-    ///
-    /// ```no_run
-    /// use clearway::transport::{Identity, Server, ServerTlsConfig};
-    ///
-    /// # fn server() -> Result<Server, Box<dyn std::error::Error>> {
-    /// let identity = Identity::from_pem(std::fs::read("server.pem")?, std::fs::read("server.key")?);
-    /// let server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity))?;
-    /// # Ok(server) }
-    /// ```
-    #[cfg(feature = "tls")]
-    pub fn tls_config(mut self, config: ServerTlsConfig) -> Result<Self, Error> {
-        self.tls = Some(TlsAcceptor::new(&config)?);
-        Ok(self)
     }
 
     /// Shows every connection to an observer of its own, which `make` makes when the connection was accepted, and after its
@@ -401,7 +384,7 @@ struct Serving {
 impl Serving {
     fn drive(&self, stream: Stream, ops: Arc<OpQueue<ServerOp>>) -> Driver<Stream, ServerConnection> {
         self.shared.counters.began();
-        let peer = Arc::new(stream.peer());
+        let peer = Arc::new(stream.remote());
         let clock = Clock::start();
         let mut connection = Connection::server(Arc::clone(&self.http2), clock.now());
         if let Some(make) = &self.server.observe {
@@ -414,19 +397,27 @@ impl Serving {
 
     /// The stream with TLS over it, unless its handshake fails or the server ends before it does.
     #[cfg(feature = "tls")]
-    async fn shake_hands(
-        &self,
-        tls: &TlsAcceptor,
-        stream: Stream,
-        ops: &OpQueue<ServerOp>,
-    ) -> Option<Stream> {
-        let mut handshake = pin!(tls.accept(stream));
-        poll_fn(|cx| match handshake.as_mut().poll(cx) {
-            Poll::Ready(outcome) => Poll::Ready(outcome.ok()),
+    async fn shake_hands(&self, tls: &Tls, stream: Stream, ops: &OpQueue<ServerOp>) -> Option<Stream> {
+        let (peer, began) = (stream.peer(), tokio::time::Instant::now());
+        let mut handshake = pin!(tls.acceptor.accept(stream));
+        let outcome = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             // There is no call in it that could be finished.
             Poll::Pending => ops.poll_asked_to_end(cx).map(|()| None),
         })
-        .await
+        .await?;
+        outcome.map_err(|error| self.handshake_failed(peer, began.elapsed(), error)).ok()
+    }
+
+    #[cfg(feature = "tls")]
+    #[cold]
+    fn handshake_failed(&self, peer: PeerAddr, after: Duration, error: TlsError) {
+        self.shared.counters.handshake_failed(error.failure);
+        if let Some(report) = &self.server.handshake_report {
+            let failure = HandshakeFailure { peer, after, error };
+            // It is the user's.
+            let _ = contain(|| report(&failure));
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::application::Application;
 use crate::cause::{CloseReason, Closed};
 use crate::clock::Clock;
 use crate::op_queue::OpQueue;
+use crate::peer::Peer;
 use rest::Rest;
 use wind_down::Stage;
 
@@ -79,7 +80,7 @@ pub struct Driver<Io, A: Application> {
     batch: Vec<A::Op>,
     clock: Clock,
     config: DriverConfig,
-    peer: Arc<PeerAddr>,
+    peer: Arc<Peer>,
     stage: Stage,
     closed: Option<Box<Closed>>,
     /// The flush was put off: the next turn writes, whatever it finds.
@@ -105,7 +106,7 @@ where
     /// connection is to have from the start (an observer, a client's first requests) is set on it before.
     pub fn new(
         io: Io,
-        peer: impl Into<Arc<PeerAddr>>,
+        peer: impl Into<Arc<Peer>>,
         connection: Connection,
         app: A,
         ops: Arc<OpQueue<A::Op>>,

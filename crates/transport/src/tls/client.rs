@@ -1,30 +1,35 @@
-//! The client's side: whom it trusts, whom it expects, and what it presents if it is asked.
+//! The client's configuration: whom it trusts, whom it expects, and what it presents if it is asked.
 
 use core::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clearway_http2::Role;
-use rustls::client::ResolvesClientCert;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::ClientConfig;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 
-use super::failure::Notes;
-use super::stream::TlsStream;
-use super::{ALPN_H2, Certificate, Identity, TlsConfigError, TlsError, TlsFailure, provider};
+use super::connector::Shows;
+use super::identity::PeerIdentity;
+use super::key_log::KeyLogTo;
+use super::material::Files;
+use super::reload::{Live, Made, Reload, Term};
+use super::roots::{self, Roots};
+use super::verify::{AnyCertificate, Check, Checked};
+use super::version::{TlsVersion, Versions};
+use super::{ALPN_H2, Certificate, Identity, TlsConfigError, provider};
 
 /// Whom a client trusts and what it presents. Names follow tonic's.
 ///
 /// Roots must be chosen: [`ca_certificate`](Self::ca_certificate), or one of the sets that cargo features bring.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct ClientTlsConfig {
     domain_name: Option<String>,
     trust: Trust,
+    check: Option<Check>,
     identity: Option<Identity>,
-    key_log: bool,
+    versions: Versions,
+    key_log: KeyLogTo,
+    reload: Option<Reload>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,22 +37,33 @@ enum Trust {
     Roots(Vec<Roots>),
     /// Whoever it is.
     Anybody,
+    /// Whom this verifier accepts.
+    Verifier(Arc<dyn ServerCertVerifier>),
 }
 
-impl Default for Trust {
+impl Default for ClientTlsConfig {
     fn default() -> Self {
-        Self::Roots(Vec::new())
+        Self {
+            domain_name: None,
+            trust: Trust::Roots(Vec::new()),
+            check: None,
+            identity: None,
+            versions: Versions::ALL,
+            key_log: KeyLogTo::Nowhere,
+            reload: None,
+        }
     }
 }
 
-/// A set of roots.
-#[derive(Clone, Debug)]
-enum Roots {
-    Pem(Certificate),
-    #[cfg(feature = "tls-webpki-roots")]
-    WebPki,
-    #[cfg(feature = "tls-native-roots")]
-    Native,
+impl fmt::Debug for ClientTlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTlsConfig")
+            .field("domain_name", &self.domain_name)
+            .field("trust", &self.trust)
+            .field("identity", &self.identity)
+            .field("versions", &self.versions)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientTlsConfig {
@@ -95,7 +111,7 @@ impl ClientTlsConfig {
     fn with_roots(mut self, more: Roots) -> Self {
         match &mut self.trust {
             Trust::Roots(roots) => roots.push(more),
-            anybody @ Trust::Anybody => *anybody = Trust::Roots(vec![more]),
+            other => *other = Trust::Roots(vec![more]),
         }
         self
     }
@@ -108,6 +124,29 @@ impl ClientTlsConfig {
         self
     }
 
+    /// Trusts whom this verifier accepts; it alone decides, and no roots are needed. Roots chosen later undo it.
+    ///
+    /// It is a trait of rustls's ([`rustls`](super::rustls)): a certificate that is wrongly accepted makes everything else of TLS
+    /// worthless. For a rule on top of the usual ones, [`check_server`](Self::check_server) is enough.
+    #[must_use]
+    pub fn verifier(mut self, verifier: Arc<dyn ServerCertVerifier>) -> Self {
+        self.trust = Trust::Verifier(verifier);
+        self
+    }
+
+    /// Accepts a server only if `check` does, too, after its certificate was found good: a SPIFFE ID, a pinned
+    /// fingerprint. What it says against the server is in the error ([`TlsFailure::Unwelcome`](super::TlsFailure)).
+    ///
+    /// A resumed session is not checked again; it is one of a server that was.
+    #[must_use]
+    pub fn check_server(
+        mut self,
+        check: impl Fn(&PeerIdentity) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.check = Some(Arc::new(check));
+        self
+    }
+
     /// What this side presents if the server asks who it is.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
@@ -115,190 +154,115 @@ impl ClientTlsConfig {
         self
     }
 
-    /// Writes the secrets of every connection to the file that the environment variable SSLKEYLOGFILE names, if it names one,
-    /// so that Wireshark can decrypt. Off unless this is called.
+    /// The oldest version of TLS to speak. Default: TLS 1.2.
     #[must_use]
-    pub const fn use_key_log(mut self) -> Self {
-        self.key_log = true;
+    pub const fn min_tls_version(mut self, version: TlsVersion) -> Self {
+        self.versions.min = version;
         self
     }
 
-    fn build(&self) -> Result<ClientConfig, TlsConfigError> {
-        let builder =
-            ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-        let builder = match &self.trust {
-            Trust::Roots(roots) => builder.with_root_certificates(store(roots)?),
-            Trust::Anybody => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
-            }
+    /// The newest version of TLS to speak. Default: TLS 1.3.
+    #[must_use]
+    pub const fn max_tls_version(mut self, version: TlsVersion) -> Self {
+        self.versions.max = version;
+        self
+    }
+
+    /// How files are looked after: [`Identity::from_files`] and [`Certificate::from_file`]. Default: every
+    /// [`Reload::INTERVAL`], and nobody is told.
+    #[must_use]
+    pub fn reload(mut self, reload: Reload) -> Self {
+        self.reload = Some(reload);
+        self
+    }
+
+    /// The same with this [`Reload`], if none was chosen and there are files to look after.
+    #[must_use]
+    pub fn or_reload(mut self, make: impl FnOnce() -> Reload) -> Self {
+        if self.reload.is_none() && self.paths().next().is_some() {
+            self.reload = Some(make());
+        }
+        self
+    }
+
+    /// Writes the secrets of every connection to the file that the environment variable SSLKEYLOGFILE names, if it names one,
+    /// so that Wireshark can decrypt. Off unless this is called.
+    #[must_use]
+    pub fn use_key_log(mut self) -> Self {
+        self.key_log = KeyLogTo::Environment;
+        self
+    }
+
+    /// Writes the secrets of every connection to this file, which is made for its owner alone, or added to: whoever has it can
+    /// decrypt what was captured. Off unless this is called.
+    #[must_use]
+    pub fn key_log_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.key_log = KeyLogTo::File(path.into());
+        self
+    }
+
+    pub(super) fn server_name(&self) -> Option<&str> {
+        self.domain_name.as_deref()
+    }
+
+    /// Puts the configuration to use.
+    pub(super) fn live(&self) -> Result<Arc<Live<ClientConfig>>, TlsConfigError> {
+        let this = self.clone();
+        let key_log = self.key_log.open()?;
+        let paths = self.paths().map(Path::to_owned).collect();
+        Live::new(
+            paths,
+            &self.reload.clone().unwrap_or_default(),
+            Box::new(move |files| {
+                let mut made = this.make(files)?;
+                if let Some(key_log) = &key_log {
+                    made.config.key_log = Arc::clone(key_log);
+                }
+                Ok(made)
+            }),
+        )
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let roots = match &self.trust {
+            Trust::Roots(roots) => roots.as_slice(),
+            Trust::Anybody | Trust::Verifier(_) => &[],
         };
-        let shown = self.identity.as_ref().map(Identity::certified).transpose()?.map(Arc::new);
-        let mut config = builder.with_client_cert_resolver(Arc::new(Shows(shown)));
+        roots.iter().filter_map(Roots::path).chain(self.identity.iter().flat_map(Identity::paths))
+    }
+
+    fn make(&self, files: &Files) -> Result<Made<ClientConfig>, TlsConfigError> {
+        let versions = self.versions.supported()?;
+        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&versions)?;
+        let verifier: Arc<dyn ServerCertVerifier> = match &self.trust {
+            Trust::Roots(roots) => {
+                let store = Arc::new(roots::chosen(roots, files)?);
+                WebPkiServerVerifier::builder_with_provider(store, provider())
+                    .build()
+                    .map_err(|error| TlsConfigError::new(error.to_string()))?
+            }
+            Trust::Anybody => Arc::new(AnyCertificate(provider())),
+            Trust::Verifier(verifier) => Arc::clone(verifier),
+        };
+        let verifier = match &self.check {
+            None => verifier,
+            Some(check) => Arc::new(Checked { inner: verifier, check: Arc::clone(check) }),
+        };
+        let shown = self.identity.as_ref().map(|identity| identity.certified(files)).transpose()?;
+        let term = Term::of(&shown);
+        let mut config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(Arc::new(Shows(shown)));
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
-        if self.key_log {
-            config.key_log = Arc::new(rustls::KeyLogFile::new());
-        }
-        Ok(config)
+        Ok(Made { config, term })
     }
-}
-
-/// Invariant: a store that comes out of here is not empty.
-fn store(roots: &[Roots]) -> Result<RootCertStore, TlsConfigError> {
-    let mut store = RootCertStore::empty();
-    for roots in roots {
-        match roots {
-            Roots::Pem(certificate) => {
-                for certificate in certificate.read()? {
-                    store.add(certificate)?;
-                }
-            }
-            #[cfg(feature = "tls-webpki-roots")]
-            Roots::WebPki => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            #[cfg(feature = "tls-native-roots")]
-            Roots::Native => {
-                let found = rustls_native_certs::load_native_certs();
-                // A machine may have certificates that nobody can use; the others count.
-                let (usable, _) = store.add_parsable_certificates(found.certs);
-                if usable == 0 {
-                    let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
-                    return Err(TlsConfigError::new(format!("this machine has no root certificates{why}")));
-                }
-            }
-        }
-    }
-    if store.is_empty() {
-        return Err(TlsConfigError::new(
-            "no root certificates were chosen: ClientTlsConfig::ca_certificate, or with_native_roots or \
-             with_webpki_roots (cargo features tls-native-roots, tls-webpki-roots)",
-        ));
-    }
-    Ok(store)
-}
-
-/// Checks that the peer has the key of the certificate it shows, and nothing else of it.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// What a client shows when it is asked who it is. It notes that it was.
-#[derive(Debug)]
-struct Shows(Option<Arc<CertifiedKey>>);
-
-impl ResolvesClientCert for Shows {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Notes::leave(|notes| {
-            notes.asked = true;
-            notes.shown = self.0.is_some();
-        });
-        self.0.clone()
-    }
-
-    fn has_certs(&self) -> bool {
-        self.0.is_some()
-    }
-}
-
-/// Turns connected streams into TLS streams. Clones share the sessions that can be resumed.
-#[derive(Clone)]
-pub struct TlsConnector {
-    config: Arc<ClientConfig>,
-    domain_name: Option<ServerName<'static>>,
-}
-
-impl fmt::Debug for TlsConnector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsConnector").field("domain_name", &self.domain_name).finish_non_exhaustive()
-    }
-}
-
-impl TlsConnector {
-    /// A connector for a configuration.
-    ///
-    /// # Errors
-    /// No roots were chosen, or something chosen cannot be read.
-    pub fn new(config: &ClientTlsConfig) -> Result<Self, TlsConfigError> {
-        let domain_name = config.domain_name.as_deref().map(server_name).transpose()?;
-        Ok(Self { config: Arc::new(config.build()?), domain_name })
-    }
-
-    /// Says whether a server can be asked for by this name; [`ClientTlsConfig::domain_name`] comes before it.
-    ///
-    /// # Errors
-    /// It is neither a DNS name nor an IP address.
-    pub fn check_host(&self, host: &str) -> Result<(), TlsConfigError> {
-        self.name(host).map(drop)
-    }
-
-    fn name(&self, host: &str) -> Result<ServerName<'static>, TlsConfigError> {
-        self.domain_name.clone().map_or_else(|| server_name(host), Ok)
-    }
-
-    /// Shakes hands with a server that is to be `host`, unless [`ClientTlsConfig::domain_name`] says otherwise. There is no limit
-    /// of time in it.
-    ///
-    /// # Errors
-    /// [`TlsError`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future closes the connection.
-    pub async fn connect<Io>(&self, io: Io, host: &str) -> Result<TlsStream<Io>, TlsError>
-    where
-        Io: AsyncRead + AsyncWrite + Unpin,
-    {
-        let cannot = |why: String| TlsError::new(Role::Client, TlsFailure::Config, why);
-        let name = self.name(host).map_err(|error| cannot(error.to_string()))?;
-        let session = ClientConnection::new(Arc::clone(&self.config), name);
-        let session = session.map_err(|error| cannot(error.to_string()))?;
-        let mut tls = TlsStream::new(io, session.into());
-        tls.shake_hands().await?;
-        Ok(tls)
-    }
-}
-
-fn server_name(name: &str) -> Result<ServerName<'static>, TlsConfigError> {
-    // An IPv6 address stands in brackets where a port may follow.
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    ServerName::try_from(bare.to_owned())
-        .map_err(|_| TlsConfigError::new(format!("{name:?} is neither a DNS name nor an IP address")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::TlsConnector;
 
     #[test]
     fn a_client_without_roots_is_refused() {

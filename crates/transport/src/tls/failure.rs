@@ -7,8 +7,9 @@
 use std::cell::Cell;
 
 use clearway_http2::Role;
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 
+use super::verify::Unwelcome;
 use crate::fault::{TlsAlert, TlsError, TlsFailure};
 
 /// What our resolvers were asked during a handshake.
@@ -47,6 +48,9 @@ impl Notes {
         let (failure, detail) = match error {
             Error::NoApplicationProtocol => (TlsFailure::NoHttp2, String::new()),
             Error::NoCertificatesPresented => (TlsFailure::CertificateWanted, String::new()),
+            Error::InvalidCertificate(CertificateError::Other(OtherError(why))) if why.is::<Unwelcome>() => {
+                (TlsFailure::Unwelcome, why.to_string())
+            }
             Error::InvalidCertificate(error) => (of_certificate(&error), error.to_string()),
             Error::AlertReceived(alert) => (self.of_alert(role, alert), String::new()),
             Error::PeerIncompatible(why) => (of_incompatible(&why), format!("{why:?}")),

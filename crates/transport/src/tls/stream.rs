@@ -23,6 +23,7 @@ use rustls::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::failure::Notes;
+use super::peer::TlsPeer;
 use super::{ALPN_H2, TlsError, TlsFailure};
 use crate::fault::Spoken;
 
@@ -59,6 +60,11 @@ pub struct TlsStream<Io> {
 }
 
 impl<Io> TlsStream<Io> {
+    /// What was agreed on, and who is at the other end.
+    pub fn tls_peer(&self) -> TlsPeer {
+        TlsPeer::of(&self.session)
+    }
+
     /// The stream under this one.
     pub const fn get_ref(&self) -> &Io {
         &self.io

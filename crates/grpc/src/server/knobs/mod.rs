@@ -2,5 +2,7 @@
 
 mod keepalive;
 mod overrun;
+#[cfg(feature = "tls")]
+pub(super) mod tls;
 
 pub(super) use keepalive::Vigilance;
