@@ -26,6 +26,7 @@
 mod attempt;
 mod balance;
 mod cause;
+mod chance;
 mod code;
 
 mod deadline;
@@ -74,7 +75,7 @@ pub mod transport {
     pub use crate::client::{Channel, ChannelStats, Endpoint};
     #[cfg(feature = "tls")]
     pub use crate::server::HandshakeFailure;
-    pub use crate::server::{Router, Server, ServerCounters, ThreadPerCore};
+    pub use crate::server::{DrainReport, Router, Server, ServerCounters, ThreadPerCore, UnfinishedCall};
     #[cfg(feature = "tls")]
     pub use clearway_transport::tls::{
         Certificate, CertificateDer, ClientTlsConfig, Identity, IdentityError, PeerIdentity, Reload,

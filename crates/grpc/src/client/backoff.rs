@@ -1,11 +1,12 @@
 //! How long an attempt to connect may take, and how long to wait before the next one (gRPC's connection back-off page).
 
 use core::future::Future;
-use core::hash::{BuildHasher, Hasher as _};
 use core::time::Duration;
 use std::io;
 
 use tokio::time::Instant;
+
+use crate::chance::chance;
 
 const FIRST: Duration = Duration::from_secs(1);
 const FACTOR: f64 = 1.6;
@@ -93,14 +94,6 @@ impl Budget {
     }
 }
 
-/// A number between 0 and 1 that differs between programs and calls. The standard library seeds its hash maps at random;
-/// that is random enough to spread clients.
-pub(super) fn chance() -> f64 {
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    let top = u32::try_from(random >> 32).unwrap_or(0);
-    f64::from(top) / f64::from(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,12 +107,5 @@ mod tests {
         backoff.reset();
         assert_eq!(backoff.next_at(0.0), Duration::from_millis(800));
         assert_eq!(backoff.next_at(1.0), Duration::from_millis(1920));
-    }
-
-    #[test]
-    fn jitter_stays_in_its_bounds_and_varies() {
-        let chances: Vec<_> = (0..100).map(|_| chance()).collect();
-        assert!(chances.iter().all(|chance| (0.0..=1.0).contains(chance)));
-        assert!(chances.iter().any(|chance| *chance != chances[0]));
     }
 }

@@ -12,12 +12,13 @@ use clearway_http2::hpack::FieldSection;
 use clearway_http2::{
     Chunk, ErrorCode, Handler, Instant, RequestHead, Reset, RouteId, SlotFate, StreamKey, Tx,
 };
-use clearway_transport::{Application, Clock, Closed, OpQueue, PeerAddr};
+use clearway_transport::{Application, Clock, CloseReason, Closed, OpQueue, PeerAddr};
 
 use super::admit::{self, Admitted, Refusal};
-use super::call::{Call, Calls, Intake, Parked, Said};
+use super::call::{Began, Call, Calls, Intake, Parked, Said};
 use super::contain::contain;
 use super::counters::{Report, ServerCounters};
+use super::drain::Leftovers;
 use super::known::Known;
 use super::methods::{Method, Routes};
 use super::on_cancel::OnCancel;
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub(super) report: Option<Report>,
     pub(super) counters: Arc<ServerCounters>,
     pub(super) overruns: Overruns,
+    pub(super) leftovers: Leftovers,
     pub(super) max_concurrent_streams: u32,
 }
 
@@ -101,6 +103,7 @@ impl ServerConnection {
         self.calls.insert(Call {
             stream,
             route,
+            began: Began::at(tx.now()),
             intake: Intake::One { route, agreed, metadata, message: None, compressed: false },
             assembler: Assembler::new(limit).and_agreed(agreed.is_request()),
             held: 0,
@@ -389,6 +392,10 @@ impl Application for ServerConnection {
         let event = TransportEvent::ConnectionClosed(closed.reason.clone());
         let status = Status::from_transport(Code::Cancelled, self.cause(event, Instant::ZERO + closed.age));
         let calls: Vec<Call> = self.calls.drain().collect();
+        if let CloseReason::CutOff(why) = closed.reason {
+            self.shared.counters.calls_were_cut_off(calls.len());
+            self.shared.leftovers.add(why, closed, &calls, &self.shared.routes);
+        }
         for call in &calls {
             self.stop(call, &status);
         }

@@ -28,6 +28,7 @@ pub struct ServerCounters {
     ended: AtomicU64,
     cut_off: AtomicU64,
     without_te: AtomicU64,
+    calls_cut_off: AtomicU64,
     for_one_call: AtomicU64,
     for_one_call_in_a_row: AtomicU64,
     sparing: Sparing,
@@ -68,6 +69,13 @@ impl ServerCounters {
     #[must_use]
     pub fn connections_for_one_call(&self) -> u64 {
         self.for_one_call.load(Ordering::Relaxed)
+    }
+
+    /// Calls that were cut off because they were not done in time, after a shutdown or when their connection was old
+    /// ([`Server::on_calls_cut_off`](super::Server::on_calls_cut_off)).
+    #[must_use]
+    pub fn calls_cut_off(&self) -> u64 {
+        self.calls_cut_off.load(Ordering::Relaxed)
     }
 
     /// Requests that came without `te: trailers`. They are served; it is the first sign of a proxy on the way that does not
@@ -140,6 +148,10 @@ impl ServerCounters {
                 closed.peer
             );
         }
+    }
+
+    pub(super) fn calls_were_cut_off(&self, calls: usize) {
+        self.calls_cut_off.fetch_add(calls.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     #[cold]

@@ -18,7 +18,7 @@ impl ServerConnection {
     pub(super) fn collect(&mut self, tx: &mut Tx, stream: StreamKey, mut input: &[u8], end_stream: bool) {
         let Some(call) = self.calls.get(stream) else { return };
         let Intake::One { message, compressed, .. } = &mut call.intake else { return };
-        call.held = call.held.saturating_add(input.len());
+        call.held = call.held.saturating_add(u32::try_from(input.len()).unwrap_or(u32::MAX));
         loop {
             match call.assembler.next(&mut input) {
                 Ok(None) => break,

@@ -17,6 +17,7 @@ mod call;
 mod connection;
 mod contain;
 mod counters;
+mod drain;
 mod generic;
 mod incoming;
 mod intake;
@@ -37,6 +38,7 @@ mod task;
 mod unary;
 
 pub use counters::ServerCounters;
+pub use drain::{DrainReport, UnfinishedCall};
 pub use generic::GenericService;
 #[cfg(feature = "tls")]
 pub use knobs::tls::HandshakeFailure;

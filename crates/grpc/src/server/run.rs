@@ -79,7 +79,7 @@ impl ServerConnection {
             **parked = Parked::Whole(message.into_message());
             return;
         }
-        let held = core::mem::take(&mut call.held);
+        let held = core::mem::take(&mut call.held) as usize;
         let expecting = core::mem::take(&mut call.expecting);
         let due = call.deadline.map(|(due, _)| due);
         let Intake::One { route, agreed, metadata, .. } = core::mem::replace(&mut call.intake, Intake::Over)

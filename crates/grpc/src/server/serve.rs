@@ -21,6 +21,7 @@ use super::connection::{ServerConnection, Shared};
 use super::contain::contain;
 use super::counters::{Report, ServerCounters};
 use super::knobs::Vigilance;
+use super::knobs::life::LifeKnobs;
 #[cfg(feature = "tls")]
 use super::knobs::tls::{FailureReport, HandshakeFailure, Tls};
 use super::methods::{Methods, Routes};
@@ -50,6 +51,7 @@ pub struct Server {
     report: Option<Report>,
     counters: Arc<ServerCounters>,
     pub(super) overruns: OverrunKnobs,
+    pub(super) life: LifeKnobs,
     #[cfg(feature = "tls")]
     pub(in crate::server) tls: Option<Tls>,
     #[cfg(feature = "tls")]
@@ -61,6 +63,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("http2", &self.http2)
             .field("timeout", &self.timeout)
+            .field("life", &self.life)
             .finish_non_exhaustive()
     }
 }
@@ -251,7 +254,7 @@ impl Router {
     }
 
     /// Serves until `shutdown` is ready; then accepts no more, tells clients to go elsewhere (RFC 9113 §6.8, in two steps),
-    /// and returns when the last call is done.
+    /// and returns when the last call is done, or what was left after [`Server::shutdown_grace`] was cut off.
     ///
     /// # Errors
     /// The address cannot be listened on.
@@ -387,6 +390,7 @@ impl Serving {
         let peer = Arc::new(stream.remote());
         let clock = Clock::start();
         let mut connection = Connection::server(Arc::clone(&self.http2), clock.now());
+        connection.limit_life(self.server.life.draw(), clock.now());
         if let Some(make) = &self.server.observe {
             connection.observe(make(&peer));
         }
@@ -430,6 +434,7 @@ impl Connections {
             report: server.report.clone(),
             counters: Arc::clone(&server.counters),
             overruns: Overruns::new(&server.overruns),
+            leftovers: server.life.leftovers(),
             max_concurrent_streams: server.http2.max_concurrent_streams,
         });
         let http2 = Arc::new(server.vigilance.configure(config_for_messages(&server.http2)));
@@ -461,12 +466,17 @@ impl Connections {
         self.tasks.spawn(Driving(self.serving.drive(stream, ops)));
     }
 
-    /// Lets every call finish.
+    /// Lets every call finish, or cuts off what is left when the time for it is over.
     pub(super) async fn finish(&mut self) {
-        for queue in self.queues.drain(..).filter_map(|queue| queue.upgrade()) {
-            queue.drain();
+        let queues: Vec<_> = self.queues.drain(..).collect();
+        let open = || queues.iter().filter_map(Weak::upgrade);
+        open().for_each(|queue| queue.drain());
+        let grace = self.serving.server.life.shutdown_grace;
+        if tokio::time::timeout(grace, self.join()).await.is_err() {
+            open().for_each(|queue| queue.cut_off());
+            self.join().await;
         }
-        self.join().await;
+        self.serving.shared.leftovers.tell_of_shutdown();
     }
 
     pub(super) async fn join(&mut self) {

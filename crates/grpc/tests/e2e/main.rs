@@ -17,6 +17,7 @@ mod context;
 mod credit;
 mod deadlines;
 mod kinds;
+mod life;
 mod limits;
 mod many_calls;
 mod metadata;

@@ -126,15 +126,16 @@ impl Tx {
         }
     }
 
-    /// Ends what is left of a connection that went away, or whose time is up: a last GOAWAY names the limit, and nothing is
-    /// received or sent any more. A connection that failed stays as it is.
-    pub fn cut_off(&mut self) {
+    /// Ends what is left of a connection: the time is up that it had after it went away for this reason. A last GOAWAY names the
+    /// limit, and nothing is received or sent any more. A connection that failed stays as it is.
+    pub fn cut_off(&mut self, after: Farewell) {
         if self.shutdown.is_over() {
             return;
         }
+        self.shutdown.farewell = after;
         self.write_announcement();
         let last_stream_id = self.shutdown.bound(self.streams.last_remote());
-        self.write_goaway(last_stream_id, ErrorCode::NO_ERROR, self.shutdown.farewell.cut_text().as_bytes());
+        self.write_goaway(last_stream_id, ErrorCode::NO_ERROR, after.cut_text().as_bytes());
         self.shutdown.ours = Ours::CutOff;
     }
 
@@ -195,7 +196,7 @@ impl Connection {
         let Some(life) = self.tx.life.as_deref_mut() else { return };
         if life.cut_at <= now {
             life.cut_at = Instant::FAR_FUTURE;
-            self.tx.cut_off();
+            self.tx.cut_off(Farewell::MaxAge);
             return;
         }
         let old = life.old_at <= now;

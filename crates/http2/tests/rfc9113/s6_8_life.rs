@@ -149,7 +149,7 @@ fn a_connection_that_went_away_as_idle_is_cut_off_when_it_is_old() {
     peer.advance(SECOND / 2);
     peer.expect_silence();
     peer.advance(SECOND);
-    peer.expect(farewell(1, Farewell::MaxIdle.cut_text()));
+    peer.expect(farewell(1, Farewell::MaxAge.cut_text()));
 }
 
 #[test]
@@ -158,9 +158,9 @@ fn the_program_can_cut_off_what_is_left_of_a_shutdown() {
     peer.send(headers(1).request());
     peer.tx().shutdown();
     answer_farewell(&mut peer, 1, Farewell::Shutdown);
-    peer.tx().cut_off();
+    peer.tx().cut_off(Farewell::Shutdown);
     peer.expect(farewell(1, Farewell::Shutdown.cut_text()));
-    peer.tx().cut_off();
+    peer.tx().cut_off(Farewell::Shutdown);
     assert!(peer.engine.is_cut_off());
     peer.expect_silence();
 }

@@ -13,7 +13,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io::{self, IoSlice};
 
-use clearway_http2::{Instant, Role};
+use clearway_http2::{Farewell, Instant, Role};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Driver, unconstrained};
@@ -104,7 +104,7 @@ where
             Asked::GoOn => {}
             Asked::Drain => self.connection.tx(now).shutdown(),
             Asked::CutOff => {
-                self.connection.tx(now).cut_off();
+                self.connection.tx(now).cut_off(Farewell::Shutdown);
                 return Err(self.finished());
             }
             Asked::Abort => return Err(CloseReason::Aborted),

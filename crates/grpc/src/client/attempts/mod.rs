@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, Sleep};
 
-use super::backoff::chance;
 use super::channel::Shared;
 use super::replay::Reserved;
 use super::service_config::Repeat;
 use super::start::{AttemptNotes, Caller, CloseOnDrop, StartCall};
 use crate::attempt::Attempt;
 use crate::cause::{CallPhase, Processed, TransportCause, TransportEvent};
+use crate::chance::chance;
 use crate::codec::CompressionEncoding;
 use crate::context::{CallContext, Cancelled};
 use crate::inbound::{Inbound, Reader, WakeAt, Whole};

@@ -1,6 +1,7 @@
 //! Knobs of [`Server`](super::Server), by topic.
 
 mod keepalive;
+pub(super) mod life;
 mod overrun;
 #[cfg(feature = "tls")]
 pub(super) mod tls;
