@@ -23,5 +23,7 @@ mod queue;
 mod requests;
 mod responses;
 mod retries;
+mod retry_rules;
+mod retry_storm;
 mod uploads;
 mod wait_for_ready;
