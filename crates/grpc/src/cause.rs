@@ -30,6 +30,8 @@ pub enum Processed {
 /// Where a call was when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallPhase {
+    /// In an interceptor of this program, before it was sent.
+    Intercepted,
     /// Waiting for a connection.
     Connecting,
     /// Waiting for a free stream on its connection.
@@ -165,6 +167,7 @@ impl TransportEvent {
 impl fmt::Display for CallPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Intercepted => "in an interceptor",
             Self::Connecting => "while waiting for a connection",
             Self::Queued => "while waiting for a free stream",
             Self::Probing => "while waiting for a sign of life of a server that had been silent",

@@ -226,13 +226,13 @@ impl Assembler {
     }
 }
 
-/// Appends a message with its prefix to `out`. With an error `out` is as it was.
+/// Appends a message with its prefix to `out`; says how many octets its encoder made. With an error `out` is as it was.
 pub(crate) fn encode<E>(
     encoder: &mut E,
     item: E::Item,
     packing: Packing,
     out: &mut Vec<u8>,
-) -> Result<(), Status>
+) -> Result<usize, Status>
 where
     E: Encoder<Error = Status>,
 {
@@ -241,8 +241,8 @@ where
     out.extend_from_slice(&[0; PREFIX]);
     let result = encoder.encode(item, &mut (&mut *out).limit(usize::MAX));
     let mut verdict = result.and_then(|()| seal(start, limit, out));
-    if let (Ok(()), Some(encoding)) = (&verdict, encoding) {
-        verdict = compress(start, encoding, out);
+    if let (Ok(octets), Some(encoding)) = (&verdict, encoding) {
+        verdict = compress(start, encoding, out).map(|()| *octets);
     }
     if verdict.is_err() {
         out.truncate(start);
@@ -273,8 +273,8 @@ fn compress(start: usize, encoding: CompressionEncoding, out: &mut Vec<u8>) -> R
     })
 }
 
-/// Writes the prefix of the message that begins at `start`.
-fn seal(start: usize, limit: usize, out: &mut [u8]) -> Result<(), Status> {
+/// Writes the prefix of the message that begins at `start`; says how many octets that has.
+fn seal(start: usize, limit: usize, out: &mut [u8]) -> Result<usize, Status> {
     let size = out.len().saturating_sub(start).saturating_sub(PREFIX);
     let fits = u32::try_from(size).ok().filter(|_| size <= limit);
     let Some(length) = fits else {
@@ -286,7 +286,12 @@ fn seal(start: usize, limit: usize, out: &mut [u8]) -> Result<(), Status> {
     if let Some(place) = out.get_mut(start.saturating_add(1)..start.saturating_add(PREFIX)) {
         place.copy_from_slice(&length.to_be_bytes());
     }
-    Ok(())
+    Ok(size)
+}
+
+/// The octets of a message that takes so many with its prefix.
+pub(crate) const fn wire_octets(framed: usize) -> usize {
+    framed.saturating_sub(PREFIX)
 }
 
 /// How many octets a message will take with its prefix, as far as its encoder can say.

@@ -21,7 +21,7 @@
 //!
 //! Cargo feature `service-config` (off by default) reads [`client::ServiceConfig`] from JSON.
 //!
-//! Left out so far: balancing over several addresses, interceptors.
+//! Left out so far: balancing over several addresses.
 
 mod attempt;
 mod balance;
@@ -55,6 +55,7 @@ mod tls_reload;
 pub mod client;
 pub mod codec;
 pub mod context;
+pub mod intercept;
 pub mod metadata;
 pub mod server;
 

@@ -118,6 +118,23 @@ impl<T> Request<T> {
         (self.metadata, self.context, self.message)
     }
 
+    /// What is lost when the request is taken apart and put together again.
+    pub(crate) fn kept(&self) -> Context {
+        let Context { deadline, wait_for_ready, .. } = self.context;
+        Context { deadline, wait_for_ready, origin: self.context.origin.clone(), ..Context::default() }
+    }
+
+    /// The same request with what was lost of it.
+    pub(crate) fn keeping(mut self, kept: Context) -> Self {
+        let Context { deadline, wait_for_ready, origin, .. } = kept;
+        if self.context.deadline == Deadline::None {
+            self.context.deadline = deadline;
+        }
+        self.context.wait_for_ready = self.context.wait_for_ready.or(wait_for_ready);
+        self.context.origin = self.context.origin.or(origin);
+        self
+    }
+
     /// The same request with another message.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Request<U> {
         Request { metadata: self.metadata, message: change(self.message), context: self.context }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
+use crate::intercept::Watching;
 use crate::{Status, framing};
 
 /// Messages that are ready together go to the connection in one buffer, up to so many octets.
@@ -103,20 +104,26 @@ pub(crate) enum Filled {
     End(Result<(), Status>),
 }
 
-/// Encodes the messages that `next` has ready, up to `most` octets, and one in any case.
+/// Encodes the messages that `next` has ready, up to `most` octets, and one in any case; who watches the call hears of each.
 pub(crate) fn fill<E: Encoder<Error = Status>>(
     mut next: impl FnMut() -> Poll<Option<Result<E::Item, Status>>>,
     encoder: &mut E,
     packing: Packing,
     most: usize,
     batch: &mut Vec<u8>,
+    watching: Option<&Watching>,
 ) -> Filled {
     while batch.is_empty() || batch.len() < most {
         match next() {
             Poll::Ready(Some(Ok(message))) => {
                 reserve(batch, framing::expected(encoder, &message));
-                if let Err(status) = framing::encode(encoder, message, packing, batch) {
-                    return Filled::End(Err(status));
+                let before = batch.len();
+                match (framing::encode(encoder, message, packing, batch), watching) {
+                    (Ok(_), None) => {}
+                    (Ok(octets), Some(watching)) => {
+                        watching.sent(octets, framing::wire_octets(batch.len().saturating_sub(before)));
+                    }
+                    (Err(status), _) => return Filled::End(Err(status)),
                 }
             }
             Poll::Ready(Some(Err(status))) => return Filled::End(Err(status)),

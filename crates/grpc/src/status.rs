@@ -167,6 +167,10 @@ impl Status {
         &self.0.metadata
     }
 
+    pub(crate) fn into_metadata(self) -> MetadataMap {
+        self.0.metadata
+    }
+
     /// The metadata to send in the trailers.
     pub fn metadata_mut(&mut self) -> &mut MetadataMap {
         &mut self.0.metadata

@@ -6,12 +6,14 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::sync::Arc;
 
+use bytes::Buf as _;
 use futures_core::Stream;
 
 use crate::client::Throttle;
 use crate::codec::compression::Unpacking;
 use crate::codec::{Decoder, Message};
-use crate::inbound::Reader;
+use crate::inbound::{End, Reader};
+use crate::intercept::Follow;
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
 
@@ -21,12 +23,54 @@ use crate::{Code, Status};
 /// stream. Dropping it before its end cancels the call on a client; on a server the rest of the request is thrown away. A
 /// request that is cut short is an error here and never looks like its end.
 pub struct Streaming<T> {
-    reader: Reader,
+    source: Source,
     decoder: Box<dyn Decoder<Item = T, Error = Status> + Send>,
     unpacking: Unpacking,
     state: State,
     /// Client: what a good end is told to.
     throttle: Option<Arc<Throttle>>,
+}
+
+/// Where the messages of a stream come from, and who else hears of them.
+pub(crate) struct Source {
+    reader: Reader,
+    follow: Option<Follow>,
+}
+
+impl Source {
+    pub(crate) const fn new(reader: Reader) -> Self {
+        Self { reader, follow: None }
+    }
+
+    /// The same, of a call that is watched.
+    pub(crate) fn followed(mut self, follow: Follow) -> Self {
+        self.follow = Some(follow);
+        self
+    }
+
+    fn poll_message(&self, cx: &Context<'_>) -> Poll<Result<Message, End>> {
+        self.reader.poll_message(cx)
+    }
+
+    /// A message was taken and inflated.
+    fn heard(&self, octets: usize, wire_octets: usize) {
+        if let Some(follow) = &self.follow {
+            follow.received(octets, wire_octets);
+        }
+    }
+
+    /// The stream ended like this; gives back how it ends for its reader.
+    fn end(&self, end: End) -> End {
+        match &self.follow {
+            Some(follow) => follow.end(end),
+            None => end,
+        }
+    }
+
+    /// Nobody wants the rest.
+    fn abandon(&self) {
+        self.reader.abandon();
+    }
 }
 
 enum State {
@@ -40,11 +84,11 @@ enum State {
 
 impl<T> Streaming<T> {
     pub(crate) fn new(
-        reader: Reader,
+        source: Source,
         decoder: impl Decoder<Item = T, Error = Status> + Send + 'static,
         unpacking: Unpacking,
     ) -> Self {
-        Self { reader, decoder: Box::new(decoder), unpacking, state: State::Open, throttle: None }
+        Self { source, decoder: Box::new(decoder), unpacking, state: State::Open, throttle: None }
     }
 
     /// Tells a good end to a channel's retry throttle.
@@ -81,32 +125,38 @@ impl<T> Streaming<T> {
         if !matches!(self.state, State::Open) {
             return Poll::Ready(Ok(None));
         }
-        Poll::Ready(match core::task::ready!(self.reader.poll_message(cx)) {
-            Ok(message) => self.decode(message),
-            Err(Ok(trailers)) => {
-                if let Some(throttle) = self.throttle.take() {
-                    throttle.succeeded();
-                }
+        match core::task::ready!(self.source.poll_message(cx)) {
+            Ok(message) => Poll::Ready(self.decode(message).map(Some).or_else(|status| {
+                // Nothing after a message that cannot be read makes sense.
+                self.source.abandon();
+                self.ended(Err(status))
+            })),
+            Err(end) => Poll::Ready(self.ended(end)),
+        }
+    }
+
+    fn ended(&mut self, end: End) -> Result<Option<T>, Status> {
+        if end.is_ok()
+            && let Some(throttle) = self.throttle.take()
+        {
+            throttle.succeeded();
+        }
+        match self.source.end(end) {
+            Ok(trailers) => {
                 self.state = State::Ended(trailers);
                 Ok(None)
             }
-            Err(Err(status)) => {
+            Err(status) => {
                 self.state = State::Failed;
                 Err(status)
             }
-        })
+        }
     }
 
-    fn decode(&mut self, message: Message) -> Result<Option<T>, Status> {
-        let opened = self.unpacking.open(message.into());
-        let decoded = opened.and_then(|mut message| self.decoder.decode(&mut message));
-        let result = decoded.and_then(|message| message.ok_or_else(nothing_decoded));
-        if result.is_err() {
-            // Nothing after a message that cannot be read makes sense.
-            self.state = State::Failed;
-            self.reader.abandon();
-        }
-        result.map(Some)
+    fn decode(&mut self, message: Message) -> Result<T, Status> {
+        let mut message = self.unpacking.open(message.into())?;
+        self.source.heard(message.remaining(), message.wire_octets());
+        self.decoder.decode(&mut message)?.ok_or_else(nothing_decoded)
     }
 }
 

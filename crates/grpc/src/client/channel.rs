@@ -27,6 +27,7 @@ use crate::balance::{Connectivity, DropAll, Pick, Picker, Published, QueueAll};
 use crate::cause::{Blocked, CallPhase, TransportEvent};
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
+use crate::intercept::Stack;
 use crate::{Code, Error, Status};
 
 /// A connection of a channel.
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) send: Option<CompressionEncoding>,
     /// What responses may be.
     pub(crate) accepted: Option<Arc<Accepted>>,
+    /// What is around every call.
+    pub(crate) interceptors: Option<Stack>,
     pub(crate) places: Arc<Places>,
     /// What was said of methods, by service config.
     pub(super) methods: Option<Methods>,
@@ -131,6 +134,7 @@ impl Shared {
             timeout: endpoint.timeout,
             send: endpoint.send,
             accepted: endpoint.accepted.clone(),
+            interceptors: endpoint.interceptors.clone(),
             places: Arc::new(Places::new(endpoint.max_queued_calls)),
             methods: endpoint.repeats.methods(),
             wait_for_ready: endpoint.repeats.wait_for_ready,

@@ -19,6 +19,7 @@ use super::knobs::{Repeats, Vigilance};
 use crate::Error;
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
+use crate::intercept::Stack;
 use crate::resolve::{Security, Target};
 
 /// How long an attempt to connect may take unless chosen otherwise; longer after many failures, as gRPC's back-off page has it.
@@ -73,6 +74,7 @@ pub struct Endpoint {
     pub(super) connections: Connections,
     pub(super) send: Option<CompressionEncoding>,
     pub(super) accepted: Option<Arc<Accepted>>,
+    pub(super) interceptors: Option<Stack>,
     pub(super) http2: Config,
     pub(super) driver: DriverConfig,
     pub(super) observe: Option<ObserverFactory>,
@@ -127,6 +129,7 @@ impl Endpoint {
             connections: Connections::default(),
             send: None,
             accepted: None,
+            interceptors: None,
             http2: Config::default(),
             driver: DriverConfig::default(),
             observe: None,

@@ -5,13 +5,15 @@ use core::future::poll_fn;
 use core::time::Duration;
 use std::sync::Arc;
 
+use bytes::Buf as _;
 use futures_core::Stream;
 use tokio::time::Instant;
 
-use super::attempts::{Attempts, Settled};
+use super::attempts::{Attempts, Settled, Throttle};
 use super::channel::Channel;
 use super::outgoing::Outgoing;
 use super::path::MethodPath;
+use super::route::{CallRoute, GrpcService};
 use super::service_config::Method;
 use super::start::{Caller, StartCall, deadline_passed};
 use super::upload::{Upload, pump};
@@ -21,25 +23,15 @@ use crate::codec::{Codec, CompressionEncoding, Decoder};
 use crate::context::CallContext;
 use crate::framing::Incoming;
 use crate::inbound::{Inbound, WakeAt, Whole};
+use crate::intercept::{CallKind, Watching};
+use crate::message_queue::MessageQueue;
 use crate::metadata::MetadataMap;
 use crate::request::{Context, Deadline};
-use crate::streaming::nothing_decoded;
+use crate::streaming::{Source, nothing_decoded};
 use crate::{Request, Response, Status, Streaming};
 
 /// The largest message a client accepts unless told otherwise: 4 MiB, as everywhere in gRPC.
 pub const DEFAULT_MAX_DECODING_MESSAGE_SIZE: usize = 4 * 1024 * 1024;
-
-/// What calls can be made through: a [`Channel`], or something around one.
-pub trait GrpcService: Clone + Send + Sync + 'static {
-    /// The channel.
-    fn channel(&self) -> &Channel;
-}
-
-impl GrpcService for Channel {
-    fn channel(&self) -> &Channel {
-        self
-    }
-}
 
 /// Makes calls through a channel.
 ///
@@ -118,7 +110,12 @@ impl<T: GrpcService> Grpc<T> {
         path: MethodPath,
         mut codec: C,
     ) -> Result<Response<C::Decode>, Status> {
-        let (begun, limit) = self.start_with_message(request, path, &mut codec, WakeAt::End)?;
+        if let Some(stack) = self.route().interceptors {
+            let asked = (stack, CallKind::Unary);
+            let watched = Box::pin(self.watched_message(asked, request, path, &mut codec)).await?;
+            return Box::pin(watched.single(codec.decoder())).await;
+        }
+        let (begun, limit) = self.start_with_message(request, path, &mut codec, WakeAt::End, None)?;
         single(begun, codec.decoder(), limit).await
     }
 
@@ -135,7 +132,12 @@ impl<T: GrpcService> Grpc<T> {
         path: MethodPath,
         mut codec: C,
     ) -> Result<Response<Streaming<C::Decode>>, Status> {
-        let (begun, limit) = self.start_with_message(request, path, &mut codec, WakeAt::Each)?;
+        if let Some(stack) = self.route().interceptors {
+            let asked = (stack, CallKind::ServerStreaming);
+            let watched = Box::pin(self.watched_message(asked, request, path, &mut codec)).await?;
+            return Box::pin(watched.streamed(codec.decoder())).await;
+        }
+        let (begun, limit) = self.start_with_message(request, path, &mut codec, WakeAt::Each, None)?;
         streamed(begun, codec.decoder(), limit).await
     }
 
@@ -159,7 +161,12 @@ impl<T: GrpcService> Grpc<T> {
         C: Codec,
         S: Stream<Item = C::Encode> + Send + 'static,
     {
-        let (begun, limit) = self.start_with_stream(request, path, &mut codec, WakeAt::End)?;
+        if let Some(stack) = self.route().interceptors {
+            let asked = (stack, CallKind::ClientStreaming);
+            let watched = Box::pin(self.watched_stream(asked, request, path, &mut codec)).await?;
+            return Box::pin(watched.single(codec.decoder())).await;
+        }
+        let (begun, limit) = self.start_with_stream(request, path, &mut codec, WakeAt::End, None)?;
         single(begun, codec.decoder(), limit).await
     }
 
@@ -181,33 +188,45 @@ impl<T: GrpcService> Grpc<T> {
         C: Codec,
         S: Stream<Item = C::Encode> + Send + 'static,
     {
-        let (begun, limit) = self.start_with_stream(request, path, &mut codec, WakeAt::Each)?;
+        if let Some(stack) = self.route().interceptors {
+            let asked = (stack, CallKind::BidiStreaming);
+            let watched = Box::pin(self.watched_stream(asked, request, path, &mut codec)).await?;
+            return Box::pin(watched.streamed(codec.decoder())).await;
+        }
+        let (begun, limit) = self.start_with_stream(request, path, &mut codec, WakeAt::Each, None)?;
         streamed(begun, codec.decoder(), limit).await
     }
 
-    fn start_with_message<C: Codec>(
+    /// Which way calls go.
+    pub(super) fn route(&self) -> CallRoute<'_> {
+        self.inner.route()
+    }
+
+    pub(super) fn start_with_message<C: Codec>(
         &self,
         request: Request<C::Encode>,
         path: MethodPath,
         codec: &mut C,
         wake_at: WakeAt,
+        watching: Option<&Watching>,
     ) -> Result<(Begun, usize), Status> {
         let started = Instant::now();
         let (metadata, context, message) = request.split();
         let mut encoder = codec.encoder();
         let method = self.method(&path);
         let packing = self.packing(&context, method);
-        let outgoing = Outgoing::message(&mut encoder, message, packing)?;
+        let outgoing = Outgoing::message(&mut encoder, message, packing, watching)?;
         let encoding = packing.encoding;
         self.start(Start { path, metadata, context, method, encoding, outgoing, wake_at, started })
     }
 
-    fn start_with_stream<C, S>(
+    pub(super) fn start_with_stream<C, S>(
         &self,
         request: Request<S>,
         path: MethodPath,
         codec: &mut C,
         wake_at: WakeAt,
+        watching: Option<Arc<Watching>>,
     ) -> Result<(Begun, usize), Status>
     where
         C: Codec,
@@ -216,7 +235,7 @@ impl<T: GrpcService> Grpc<T> {
         let started = Instant::now();
         let (metadata, context, messages) = request.split();
         let method = self.method(&path);
-        let room = &self.inner.channel().shared().room;
+        let room = &self.route().channel.shared().room;
         let leg = match method.and_then(|method| method.repeat.as_ref()) {
             None => Upload::once(room),
             Some(_) => Upload::by_policy(room),
@@ -227,31 +246,40 @@ impl<T: GrpcService> Grpc<T> {
         let encoding = packing.encoding;
         let begun =
             self.start(Start { path, metadata, context, method, encoding, outgoing, wake_at, started })?;
-        tokio::spawn(pump(upload, messages, codec.encoder(), packing));
+        tokio::spawn(pump(upload, messages, codec.encoder(), packing, watching));
         Ok(begun)
     }
 
     /// What the channel's service config says of a method.
-    fn method(&self, path: &MethodPath) -> Option<&Method> {
-        self.inner.channel().shared().methods.as_ref()?.find(path.as_str())
+    pub(super) fn method(&self, path: &MethodPath) -> Option<&Method> {
+        self.route().channel.shared().methods.as_ref()?.find(path.as_str())
     }
 
     /// How the messages of a request go out.
     fn packing(&self, context: &Context, method: Option<&Method>) -> Packing {
-        let encoding = self.send.or(self.inner.channel().shared().send);
+        let encoding = self.send.or(self.route().channel.shared().send);
         let encoding = encoding.filter(|_| context.may_be_compressed());
         let limit = method.map_or(usize::MAX, |method| method.max_request).min(self.max_encoding);
         Packing { limit, encoding }
     }
 
+    /// When a call must be over.
+    pub(super) fn deadline(
+        context: &Context,
+        (method, channels): (Option<&Method>, Option<Duration>),
+        parent: Option<&CallContext>,
+        started: Instant,
+    ) -> Option<Instant> {
+        let timeouts = [method.and_then(|method| method.timeout), channels];
+        deadline(context, timeouts, parent.and_then(CallContext::deadline), started)
+    }
+
     /// Begins a call; says how large a message of its response may be.
     fn start(&self, start: Start<'_>) -> Result<(Begun, usize), Status> {
         let Start { path, metadata, context, method, encoding, outgoing, wake_at, started } = start;
-        let shared = self.inner.channel().shared();
+        let shared = self.route().channel.shared();
         let parent = context.inherited();
-        let handlers = parent.as_ref().and_then(CallContext::deadline);
-        let deadline =
-            deadline(&context, [method.and_then(|method| method.timeout), shared.timeout], handlers, started);
+        let deadline = Self::deadline(&context, (method, shared.timeout), parent.as_ref(), started);
         let now = Instant::now();
         if deadline.is_some_and(|at| at <= now) {
             return Err(deadline_passed(now.saturating_duration_since(started), CallPhase::Connecting, None));
@@ -300,7 +328,7 @@ struct Start<'a> {
 }
 
 /// A call under way.
-enum Begun {
+pub(super) enum Begun {
     /// As nearly all are.
     Once(Caller),
     /// It may be sent again.
@@ -325,32 +353,67 @@ fn deadline(
 }
 
 /// How the messages of a response come in.
-const fn unpacking(limit: usize, encoding: Option<CompressionEncoding>) -> Unpacking {
+pub(super) const fn unpacking(limit: usize, encoding: Option<CompressionEncoding>) -> Unpacking {
     Unpacking { from: Incoming::Response, limit, encoding }
 }
 
-/// The one message of a response, which may have `limit` octets.
-async fn single<D>(begun: Begun, decoder: D, limit: usize) -> Result<Response<D::Item>, Status>
-where
-    D: Decoder<Error = Status>,
-{
-    let whole = match begun {
-        Begun::Once(caller) => poll_fn(|cx| caller.reader.poll_whole(cx)).await,
-        Begun::ByPolicy(attempts) => Box::pin(attempts.whole()).await?,
-    };
-    only_message(whole, decoder, limit)
+impl Begun {
+    /// Everything it brings.
+    pub(super) async fn whole(self) -> Result<Whole, Status> {
+        match self {
+            Self::Once(caller) => Ok(poll_fn(|cx| caller.reader.poll_whole(cx)).await),
+            Self::ByPolicy(attempts) => Box::pin(attempts.whole()).await,
+        }
+    }
+
+    /// The head of its response, and what comes after that.
+    pub(super) async fn head(self) -> Result<Opened, Status> {
+        match self {
+            Self::Once(caller) => {
+                let (head, encoding) = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
+                Ok(Opened { caller, head, encoding, throttle: None })
+            }
+            Self::ByPolicy(attempts) => {
+                let Settled { caller, head, encoding, throttle, .. } = Box::pin(attempts.settle()).await?;
+                Ok(Opened { caller, head, encoding, throttle })
+            }
+        }
+    }
 }
 
-fn only_message<D>(whole: Whole, mut decoder: D, limit: usize) -> Result<Response<D::Item>, Status>
+/// A response that has begun.
+pub(super) struct Opened {
+    pub(super) caller: Caller,
+    pub(super) head: MetadataMap,
+    pub(super) encoding: Option<CompressionEncoding>,
+    pub(super) throttle: Option<Arc<Throttle>>,
+}
+
+/// The one message of a response, which may have `limit` octets.
+async fn single<D>(begun: Begun, mut decoder: D, limit: usize) -> Result<Response<D::Item>, Status>
 where
     D: Decoder<Error = Status>,
 {
-    let Whole { head, encoding, mut messages, end } = whole;
+    let Whole { head, encoding, messages, end } = begun.whole().await?;
     let trailers = match end {
         Ok(trailers) => trailers,
         // What came in its head is not lost with the response: a status has one map for both.
         Err(status) => return Err(status.and_head(head)),
     };
+    let message = only(messages, &mut decoder, unpacking(limit, encoding), |_, _| {})?;
+    Ok(respond(head, &trailers, message))
+}
+
+/// The message of a response that must have exactly one; `heard` is told its octets, and those on the wire.
+pub(super) fn only<D>(
+    mut messages: MessageQueue,
+    decoder: &mut D,
+    unpacking: Unpacking,
+    heard: impl FnOnce(usize, usize),
+) -> Result<D::Item, Status>
+where
+    D: Decoder<Error = Status>,
+{
     let message = match (messages.pop(), messages.pop().is_none()) {
         (Some(message), true) => message,
         (None, _) => return Err(Status::unimplemented("the response has no message, want exactly one")),
@@ -358,16 +421,21 @@ where
             return Err(Status::unimplemented("the response has more than one message, want exactly one"));
         }
     };
-    let mut message = unpacking(limit, encoding).open(message.into())?;
-    let message = decoder.decode(&mut message)?.ok_or_else(nothing_decoded)?;
+    let mut message = unpacking.open(message.into())?;
+    heard(message.remaining(), message.wire_octets());
+    decoder.decode(&mut message)?.ok_or_else(nothing_decoded)
+}
+
+/// The response with its one message, and with all its metadata in one map.
+pub(super) fn respond<M>(head: Option<MetadataMap>, trailers: &MetadataMap, message: M) -> Response<M> {
     let metadata = match head {
         Some(mut head) => {
-            head.merge(&trailers);
+            head.merge(trailers);
             head
         }
-        None => trailers,
+        None => trailers.clone(),
     };
-    Ok(Response::received(metadata, message))
+    Response::received(metadata, message)
 }
 
 /// A response that has begun. Each of its messages may have `limit` octets.
@@ -375,16 +443,7 @@ async fn streamed<D>(begun: Begun, decoder: D, limit: usize) -> Result<Response<
 where
     D: Decoder<Error = Status> + Send + 'static,
 {
-    let (caller, head, encoding, throttle) = match begun {
-        Begun::Once(caller) => {
-            let (head, encoding) = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
-            (caller, head, encoding, None)
-        }
-        Begun::ByPolicy(attempts) => {
-            let Settled { caller, head, encoding, throttle, .. } = Box::pin(attempts.settle()).await?;
-            (caller, head, encoding, throttle)
-        }
-    };
-    let messages = Streaming::new(caller.into_reader(), decoder, unpacking(limit, encoding));
+    let Opened { caller, head, encoding, throttle } = begun.head().await?;
+    let messages = Streaming::new(Source::new(caller.into_reader()), decoder, unpacking(limit, encoding));
     Ok(Response::received(head, messages.counted_by(throttle)))
 }

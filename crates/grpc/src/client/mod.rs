@@ -24,8 +24,6 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! Left out so far: interceptors.
 
 mod attempts;
 mod background;
@@ -36,6 +34,7 @@ mod dial;
 mod endpoint;
 mod grpc;
 mod head;
+mod intercepted;
 mod keepalive;
 mod knobs;
 mod one_call;
@@ -44,6 +43,7 @@ mod path;
 mod pool;
 mod replay;
 mod response;
+mod route;
 mod service_config;
 mod sharing;
 mod start;
@@ -53,13 +53,14 @@ mod waiting;
 
 pub use channel::Channel;
 pub use endpoint::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_QUEUED_CALLS, Endpoint};
-pub use grpc::{DEFAULT_MAX_DECODING_MESSAGE_SIZE, Grpc, GrpcService};
+pub use grpc::{DEFAULT_MAX_DECODING_MESSAGE_SIZE, Grpc};
 pub use knobs::{
     DEFAULT_IDLE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL, DEFAULT_KEEP_ALIVE_TIMEOUT,
     DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, DEFAULT_PROBE_AFTER_SILENCE, DEFAULT_RETRY_BUFFER_SIZE,
     DEFAULT_RETRY_CALL_BUFFER_SIZE, MIN_KEEP_ALIVE_INTERVAL,
 };
 pub use path::{InvalidPath, MethodPath};
+pub use route::{CallRoute, GrpcService};
 pub use service_config::{HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig};
 pub use stats::ChannelStats;
 

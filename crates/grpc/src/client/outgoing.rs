@@ -12,6 +12,7 @@ use super::upload::Leg;
 use crate::Status;
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
+use crate::intercept::Watching;
 use crate::{framing, scratch};
 
 /// Messages up to so many octets, prefix included, lie in the call. With their length they take a cache line.
@@ -48,22 +49,29 @@ impl Small {
 }
 
 impl Outgoing {
-    /// Encodes the one message of a request.
+    /// Encodes the one message of a request; who watches the call hears of it.
     ///
     /// # Errors
     /// The message cannot be encoded or is too large.
-    pub(crate) fn message<E>(encoder: &mut E, item: E::Item, packing: Packing) -> Result<Self, Status>
+    pub(crate) fn message<E>(
+        encoder: &mut E,
+        item: E::Item,
+        packing: Packing,
+        watching: Option<&Watching>,
+    ) -> Result<Self, Status>
     where
         E: Encoder<Error = Status>,
     {
         let expected = framing::expected(encoder, &item);
         if expected > SMALL {
             let mut message = Vec::with_capacity(expected);
-            framing::encode(encoder, item, packing, &mut message)?;
+            let octets = framing::encode(encoder, item, packing, &mut message)?;
+            tell(watching, octets, &message);
             return Ok(Self::Large(Bytes::from(message)));
         }
         scratch::with(|buffer| {
-            framing::encode(encoder, item, packing, buffer)?;
+            let octets = framing::encode(encoder, item, packing, buffer)?;
+            tell(watching, octets, buffer);
             Ok(match Small::new(buffer) {
                 Some(small) => Self::Small(small),
                 None => Self::Large(Bytes::from(core::mem::take(buffer))),
@@ -112,6 +120,12 @@ impl Outgoing {
     }
 }
 
+fn tell(watching: Option<&Watching>, octets: usize, framed: &[u8]) {
+    if let Some(watching) = watching {
+        watching.sent(octets, framing::wire_octets(framed.len()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +140,7 @@ mod tests {
         type Error = Status;
 
         fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-            let inner = Outgoing::message(&mut BytesEncoder, item.clone(), Packing::plain(usize::MAX))?;
+            let inner = Outgoing::message(&mut BytesEncoder, item.clone(), Packing::plain(usize::MAX), None)?;
             assert_eq!(content(&inner), framed(&item));
             BytesEncoder.encode(item, out)
         }
@@ -153,8 +167,8 @@ mod tests {
         for length in (0..300).chain([KEPT, 3 * KEPT]) {
             let message = Bytes::from((0..=u8::MAX).cycle().skip(length).take(length).collect::<Vec<_>>());
             for outgoing in [
-                Outgoing::message(&mut BytesEncoder, message.clone(), plain).unwrap(),
-                Outgoing::message(&mut Vague, message.clone(), plain).unwrap(),
+                Outgoing::message(&mut BytesEncoder, message.clone(), plain, None).unwrap(),
+                Outgoing::message(&mut Vague, message.clone(), plain, None).unwrap(),
             ] {
                 let small = length + framing::PREFIX <= SMALL;
                 assert_eq!(matches!(outgoing, Outgoing::Small(_)), small, "{length}");
@@ -166,16 +180,18 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_leaves_nothing_behind_for_the_next_one() {
         let message = Bytes::from_static(b"four");
-        let status = Outgoing::message(&mut BytesEncoder, message.clone(), Packing::plain(3)).err().unwrap();
+        let status =
+            Outgoing::message(&mut BytesEncoder, message.clone(), Packing::plain(3), None).err().unwrap();
         assert_eq!(status.code(), crate::Code::ResourceExhausted);
-        let outgoing = Outgoing::message(&mut BytesEncoder, message, Packing::plain(4)).unwrap();
+        let outgoing = Outgoing::message(&mut BytesEncoder, message, Packing::plain(4), None).unwrap();
         assert_eq!(content(&outgoing), b"\0\0\0\0\x04four");
     }
 
     #[test]
     fn what_a_thread_keeps_is_bounded() {
-        let _ =
-            Outgoing::message(&mut Vague, Bytes::from(vec![0; 3 * KEPT]), Packing::plain(3)).err().unwrap();
+        let _ = Outgoing::message(&mut Vague, Bytes::from(vec![0; 3 * KEPT]), Packing::plain(3), None)
+            .err()
+            .unwrap();
         assert!(scratch::kept() <= KEPT);
     }
 }

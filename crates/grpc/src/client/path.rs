@@ -68,6 +68,17 @@ impl MethodPath {
         if is_path(path) { Ok(Self(Text::Shared(path.into()))) } else { Err(InvalidPath(path.to_owned())) }
     }
 
+    /// Of a method that was registered under this path, whatever it is.
+    pub(crate) fn registered(path: &str) -> Self {
+        Self(Text::Shared(path.into()))
+    }
+
+    /// The service and the method.
+    pub(crate) fn split(&self) -> (&str, &str) {
+        let path = self.as_str();
+        path.strip_prefix('/').unwrap_or(path).rsplit_once('/').unwrap_or_default()
+    }
+
     /// The path.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -106,6 +117,7 @@ mod tests {
     fn a_path_has_a_service_and_a_method() {
         const GOOD: MethodPath = MethodPath::from_static("/hello.Greeter/SayHello");
         assert_eq!(GOOD.as_str(), "/hello.Greeter/SayHello");
+        assert_eq!(GOOD.split(), ("hello.Greeter", "SayHello"));
         assert_eq!(MethodPath::new("/a/b/c").unwrap().to_string(), "/a/b/c");
         for bad in ["", "/", "//", "a/b", "/a", "/a/", "//b", "/a b/c", "/a/\u{e9}", "/a/b\n"] {
             assert_eq!(MethodPath::new(bad), Err(InvalidPath(bad.to_owned())), "{bad:?}");

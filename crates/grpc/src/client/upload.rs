@@ -24,6 +24,7 @@ use super::replay::{Kept, Room};
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
 use crate::gate::Flow;
+use crate::intercept::Watching;
 use crate::send_buffer::{self, Filled};
 use crate::sync::Mutex;
 use crate::{Code, Status};
@@ -389,15 +390,22 @@ enum Turn {
 }
 
 /// Sends a request stream to its end.
-pub(crate) async fn pump<S, E>(upload: Arc<Upload>, messages: S, mut encoder: E, packing: Packing)
-where
+pub(crate) async fn pump<S, E>(
+    upload: Arc<Upload>,
+    messages: S,
+    mut encoder: E,
+    packing: Packing,
+    watching: Option<Arc<Watching>>,
+) where
     S: Stream<Item = E::Item>,
     E: Encoder<Error = Status>,
 {
     let mut unfinished = Unfinished(Some(Arc::clone(&upload)));
     let mut messages = core::pin::pin!(messages);
     loop {
-        let turn = poll_fn(|cx| poll_turn(&upload, messages.as_mut(), &mut encoder, packing, cx)).await;
+        let watching = watching.as_deref();
+        let turn =
+            poll_fn(|cx| poll_turn(&upload, messages.as_mut(), &mut encoder, (packing, watching), cx)).await;
         let over = match turn {
             Turn::Send(octets, end) => {
                 upload.push(octets, end);
@@ -420,7 +428,7 @@ fn poll_turn<S, E>(
     upload: &Upload,
     mut messages: Pin<&mut S>,
     encoder: &mut E,
-    packing: Packing,
+    (packing, watching): (Packing, Option<&Watching>),
     cx: &mut Context<'_>,
 ) -> Poll<Turn>
 where
@@ -430,7 +438,7 @@ where
     let Some(mark) = ready!(upload.poll_open(cx)) else { return Poll::Ready(Turn::Over) };
     let (mut octets, most) = (Vec::new(), mark.min(send_buffer::BATCH));
     let next = || messages.as_mut().poll_next(cx).map(|message| message.map(Ok));
-    match send_buffer::fill(next, encoder, packing, most, &mut octets) {
+    match send_buffer::fill(next, encoder, packing, most, &mut octets, watching) {
         Filled::End(Err(status)) => Poll::Ready(Turn::Failed(status)),
         Filled::End(Ok(())) => Poll::Ready(Turn::Send(octets, true)),
         Filled::Pending if octets.is_empty() => upload.poll_over(cx).map(|()| Turn::Over),

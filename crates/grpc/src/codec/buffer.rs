@@ -14,6 +14,8 @@ pub struct DecodeBuf<'a> {
     inner: Inner<'a>,
     /// Still as its sender compressed it. None that a decoder sees is.
     compressed: bool,
+    /// What it was inflated from, in octets; zero if it was not.
+    inflated_from: u32,
 }
 
 #[derive(Debug)]
@@ -25,18 +27,34 @@ enum Inner<'a> {
 impl<'a> DecodeBuf<'a> {
     /// A message that lies somewhere else.
     pub(crate) const fn borrowed(octets: &'a [u8]) -> Self {
-        Self { inner: Inner::Borrowed(octets), compressed: false }
+        Self { inner: Inner::Borrowed(octets), compressed: false, inflated_from: 0 }
     }
 
     /// A message with a buffer of its own.
     pub(crate) const fn owned(octets: Bytes) -> Self {
-        Self { inner: Inner::Owned(octets), compressed: false }
+        Self { inner: Inner::Owned(octets), compressed: false, inflated_from: 0 }
     }
 
     /// The same message, which its sender compressed or not.
     pub(crate) const fn flagged(mut self, compressed: bool) -> Self {
         self.compressed = compressed;
         self
+    }
+
+    /// The same message, which was inflated from so many octets.
+    pub(crate) fn inflated_from(mut self, wire_octets: usize) -> Self {
+        self.inflated_from = u32::try_from(wire_octets).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// How many octets it was on the wire, before any of it is read.
+    pub(crate) fn wire_octets(&self) -> usize {
+        if self.inflated_from == 0 { self.remaining() } else { self.inflated_from as usize }
+    }
+
+    /// Takes the message out, to keep it.
+    pub(crate) fn take_message(&mut self) -> Message {
+        core::mem::replace(self, Self::owned(Bytes::new())).into_message()
     }
 
     /// True if it must be inflated before it is decoded.

@@ -181,6 +181,11 @@ pub(crate) fn runs_on() -> bool {
     })
 }
 
+/// True if the handler that is being polled works for a call that is over.
+pub(crate) fn is_over() -> bool {
+    with_current(|current| current.is_some_and(|context| context.is_cancelled()))
+}
+
 fn with_current<T>(look: impl FnOnce(Option<&mut CallContext>) -> T) -> T {
     // While a thread ends there is none.
     let mut current = CURRENT.try_with(Cell::take).unwrap_or_default();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clearway_http2::RouteId;
 use futures_core::Stream;
 
+use super::intercepted::Intercepted;
 use super::on_cancel::OnCancel;
 use super::placement::{Learned, Placement};
 use super::streaming::{GiveMany, GiveOne, StreamingFn, StreamingMethod, TakeMany, TakeOne};
@@ -16,6 +17,7 @@ use crate::codec::compression::{Agreed, Encodings, Unpacking};
 use crate::codec::{Codec, CompressionEncoding};
 use crate::context::{CallContext, Life};
 use crate::framing::Incoming;
+use crate::intercept::{CallKind, IntoInterceptor, Stack};
 use crate::{Request, Response, Status, Streaming};
 
 /// The largest message accepted, unless a service says otherwise.
@@ -73,12 +75,19 @@ pub(super) struct Routes {
     services: HashSet<String>,
     /// What methods use unless their service says more.
     encodings: Encodings,
+    /// What is around every method.
+    interceptors: Option<Stack>,
 }
 
 impl Routes {
     /// What the methods of services added from here on can use, to change.
     pub(super) fn encodings_mut(&mut self) -> &mut Encodings {
         &mut self.encodings
+    }
+
+    /// What is around the methods of services added from here on, to change.
+    pub(super) fn interceptors_mut(&mut self) -> &mut Option<Stack> {
+        &mut self.interceptors
     }
 
     pub(super) fn find(&self, path: &[u8]) -> RouteId {
@@ -114,6 +123,7 @@ pub struct Methods<'a> {
     encodings: Encodings,
     placement: Placement,
     on_cancel: OnCancel,
+    interceptors: Option<Stack>,
 }
 
 impl core::fmt::Debug for Methods<'_> {
@@ -125,7 +135,7 @@ impl core::fmt::Debug for Methods<'_> {
 impl<'a> Methods<'a> {
     pub(super) fn of(routes: &'a mut Routes, service: &str) -> Self {
         routes.services.insert(service.to_owned());
-        let encodings = routes.encodings.clone();
+        let (encodings, interceptors) = (routes.encodings.clone(), routes.interceptors.clone());
         Self {
             routes,
             service: service.to_owned(),
@@ -134,6 +144,7 @@ impl<'a> Methods<'a> {
             encodings,
             placement: Placement::Auto,
             on_cancel: OnCancel::Drop,
+            interceptors,
         }
     }
 
@@ -175,8 +186,17 @@ impl<'a> Methods<'a> {
         self.on_cancel = on_cancel;
     }
 
-    fn add(&mut self, name: &str, subtype: Option<&'static str>, method: Method) {
+    /// Puts an interceptor around the methods added from here on, inside of those that are around them already.
+    pub fn intercept<Form>(&mut self, interceptor: impl IntoInterceptor<Form>) {
+        self.interceptors = Some(Stack::and(self.interceptors.as_ref(), interceptor.into_interceptor()));
+    }
+
+    fn add(&mut self, name: &str, subtype: Option<&'static str>, kind: CallKind, method: Method) {
         let path: Arc<str> = format!("/{}/{name}", self.service).into();
+        let method = match &self.interceptors {
+            Some(stack) => Intercepted::around(method, stack, kind, &path),
+            None => method,
+        };
         let Ok(index) = u32::try_from(self.routes.routes.len()) else { return };
         // A path registered again replaces the earlier method, as a service added twice does.
         self.routes.by_path.insert(path.as_bytes().into(), index);
@@ -195,7 +215,7 @@ impl<'a> Methods<'a> {
     {
         let subtype = codec.content_subtype();
         let function = UnaryFn { codec, handler, encode_limit: self.encode_limit };
-        self.add(method, subtype, Method::Unary(Box::new(function)));
+        self.add(method, subtype, CallKind::Unary, Method::Unary(Box::new(function)));
     }
 
     /// Adds a method that answers one message with a stream.
@@ -208,7 +228,7 @@ impl<'a> Methods<'a> {
     {
         let subtype = codec.content_subtype();
         let function: StreamingFn<C, F, (TakeOne, GiveMany, S)> = self.streaming(codec, handler);
-        self.add(method, subtype, Method::TakesOne(Box::new(function)));
+        self.add(method, subtype, CallKind::ServerStreaming, Method::TakesOne(Box::new(function)));
     }
 
     /// Adds a method that answers a stream with one message.
@@ -220,7 +240,7 @@ impl<'a> Methods<'a> {
     {
         let subtype = codec.content_subtype();
         let function: StreamingFn<C, F, (TakeMany, GiveOne, C::Encode)> = self.streaming(codec, handler);
-        self.add(method, subtype, Method::TakesMany(Box::new(function)));
+        self.add(method, subtype, CallKind::ClientStreaming, Method::TakesMany(Box::new(function)));
     }
 
     /// Adds a method that answers a stream with a stream.
@@ -233,7 +253,7 @@ impl<'a> Methods<'a> {
     {
         let subtype = codec.content_subtype();
         let function: StreamingFn<C, F, (TakeMany, GiveMany, S)> = self.streaming(codec, handler);
-        self.add(method, subtype, Method::TakesMany(Box::new(function)));
+        self.add(method, subtype, CallKind::BidiStreaming, Method::TakesMany(Box::new(function)));
     }
 
     fn streaming<C, F, Shape>(&self, codec: C, handler: F) -> StreamingFn<C, F, Shape> {

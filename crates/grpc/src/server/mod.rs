@@ -10,7 +10,7 @@
 //!
 //! A method that turns out to be slow, or seldom ready at once, is spawned without that first poll; see [`Placement`].
 //!
-//! Left out so far: interceptors, keepalive.
+//! Left out so far: keepalive.
 
 mod admit;
 mod call;
@@ -21,6 +21,7 @@ mod drain;
 mod generic;
 mod incoming;
 mod intake;
+mod intercepted;
 mod knobs;
 mod known;
 mod methods;

@@ -19,6 +19,7 @@ pub(crate) struct Link {
 }
 
 /// Where a request came from.
+#[derive(Clone)]
 pub(crate) struct Origin {
     link: Arc<Link>,
     stream: StreamKey,

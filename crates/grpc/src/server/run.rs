@@ -19,7 +19,7 @@ use super::placement::{Decision, Learned};
 use super::respond;
 use super::streaming::{Input, Sink, StreamingMethod};
 use super::task::HandlerTask;
-use super::unary::{Around, UnaryCall, UnaryMethod};
+use super::unary::{After, Before, UnaryCall, UnaryMethod};
 use crate::Request;
 use crate::codec::compression::Agreed;
 use crate::codec::{CompressionEncoding, DecodeBuf, Message};
@@ -28,6 +28,7 @@ use crate::gate::SendGate;
 use crate::inbound::{Inbound, Reader, WakeAt};
 use crate::metadata::MetadataMap;
 use crate::request::{Context as Surroundings, Deadline};
+use crate::streaming::Source;
 
 impl ServerConnection {
     /// A method that takes a stream is started at once, with the stream still to come.
@@ -57,7 +58,7 @@ impl ServerConnection {
         let shared = Arc::clone(&self.shared);
         let Some(route) = shared.routes.get(route) else { return };
         if let Method::TakesMany(method) = &route.method {
-            let input = Input::Many(reader, route.unpacking(agreed));
+            let input = Input::Many(Source::new(reader), route.unpacking(agreed));
             let sink = self.sink(tx, stream, route.encodings.of_response(agreed));
             let context = route.context(&head);
             self.start_streaming(tx, (&**method, context), head, input, sink);
@@ -162,7 +163,7 @@ impl ServerConnection {
             }
         }
         match started {
-            Ok(First::Ready(around, call)) => self.respond(tx, stream, around, call),
+            Ok(First::Ready(before, call)) => self.respond(tx, stream, before, call),
             Ok(First::Pending(call)) => {
                 self.spawned_in_turn |= learned.may_be_slow();
                 self.spawn(stream, None, context, finish_unary(call));
@@ -176,19 +177,20 @@ impl ServerConnection {
     }
 
     /// Encodes the response of a handler that is done straight into the output.
-    fn respond(&mut self, tx: &mut Tx, stream: StreamKey, around: Around, mut call: Pin<Box<dyn UnaryCall>>) {
+    fn respond(&mut self, tx: &mut Tx, stream: StreamKey, before: Before, mut call: Pin<Box<dyn UnaryCall>>) {
         self.forget_inline(stream);
-        let Around { metadata, encoding, trailers, expected } = around;
+        let Before { metadata, encoding, expected } = before;
         if let Err(status) = respond::head(tx, stream, &metadata, encoding) {
             respond::trailers_only(tx, stream, &status);
             let _ = contain(|| drop(call));
             return;
         }
+        let mut trailers = MetadataMap::new();
         let encode = |out: &mut Vec<u8>| {
             let mut encoded = None;
             // What the handler leaves behind is the user's, too; a panic there does not undo the answer.
             let contained = contain(|| {
-                encoded = Some(call.as_mut().encode(out));
+                encoded = Some(call.as_mut().encode(out).map(|after| trailers = after.trailers));
                 drop(call);
             });
             encoded.unwrap_or(contained)
@@ -227,7 +229,7 @@ impl ServerConnection {
     /// Where the response of a call goes.
     fn sink(&self, tx: &Tx, stream: StreamKey, encoding: Option<CompressionEncoding>) -> Sink {
         let gate = Arc::new(SendGate::open(tx.writer_mark()));
-        Sink { stream, ops: Arc::clone(&self.ops), gate, encoding }
+        Sink { stream, ops: Arc::clone(&self.ops), gate, encoding, watching: None }
     }
 
     fn spawn(
@@ -276,7 +278,7 @@ impl ServerConnection {
 /// What the first poll of a unary handler came to.
 enum First {
     /// It is done.
-    Ready(Around, Pin<Box<dyn UnaryCall>>),
+    Ready(Before, Pin<Box<dyn UnaryCall>>),
     /// It goes on as a task.
     Pending(Pin<Box<dyn UnaryCall>>),
 }
@@ -313,13 +315,15 @@ async fn run_coded(
 /// The rest of a unary call whose handler was not ready at once.
 async fn finish_unary(mut call: Pin<Box<dyn UnaryCall>>) -> Outcome {
     poll_fn(|cx| call.as_mut().poll(cx)).await;
-    let Around { metadata, encoding, trailers, expected } = match call.as_mut().head() {
+    let Before { metadata, encoding, expected } = match call.as_mut().head() {
         Ok(head) => head,
         Err(status) => return Outcome::Status(status),
     };
     let mut payload = Vec::with_capacity(expected);
     match call.as_mut().encode(&mut payload) {
-        Ok(()) => Outcome::Response { metadata, encoding, payload: Bytes::from(payload), trailers },
+        Ok(After { trailers, .. }) => {
+            Outcome::Response { metadata, encoding, payload: Bytes::from(payload), trailers }
+        }
         Err(status) => Outcome::Status(status),
     }
 }

@@ -34,6 +34,7 @@ use crate::client::Channel;
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Encodings;
 use crate::framing::config_for_messages;
+use crate::intercept::Stack;
 
 type ObserverFactory = Arc<dyn Fn(&PeerAddr) -> Box<dyn Observer + Send> + Send + Sync>;
 
@@ -47,6 +48,7 @@ pub struct Server {
     pub(super) vigilance: Vigilance,
     timeout: Option<Duration>,
     encodings: Encodings,
+    pub(super) interceptors: Option<Stack>,
     observe: Option<ObserverFactory>,
     report: Option<Report>,
     counters: Arc<ServerCounters>,
@@ -201,6 +203,7 @@ impl Server {
     pub fn add_service<S: Service>(self, service: S) -> Router {
         let mut routes = Routes::default();
         routes.encodings_mut().clone_from(&self.encodings);
+        routes.interceptors_mut().clone_from(&self.interceptors);
         Router { server: self, routes }.add_service(service)
     }
 }

@@ -17,10 +17,10 @@ use crate::codec::compression::{Packing, Unpacking};
 use crate::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder as _, Encoder};
 use crate::context;
 use crate::gate::{GateClosed, SendGate};
-use crate::inbound::Reader;
+use crate::intercept::Watching;
 use crate::metadata::MetadataMap;
 use crate::send_buffer::{self, Filled};
-use crate::streaming::nothing_decoded;
+use crate::streaming::{Source, nothing_decoded};
 use crate::{Code, Request, Response, Status, Streaming, framing};
 
 /// The messages of a request.
@@ -28,7 +28,7 @@ pub(super) enum Input<'a> {
     /// Exactly one.
     One(DecodeBuf<'a>),
     /// A stream of them.
-    Many(Reader, Unpacking),
+    Many(Source, Unpacking),
 }
 
 /// A running handler.
@@ -47,6 +47,8 @@ pub(super) struct Sink {
     pub(super) gate: Arc<SendGate>,
     /// What its messages are compressed by.
     pub(super) encoding: Option<CompressionEncoding>,
+    /// Who hears of its head and messages.
+    pub(super) watching: Option<Arc<Watching>>,
 }
 
 impl Sink {
@@ -64,8 +66,9 @@ impl Sink {
 pin_project! {
     /// Sends a stream of messages to its end, as fast as its gate lets it; then it is the outcome of the call: `trailers`
     /// are for an end that is OK. `admitted` says that the gate let it through, for how many octets, and that nothing was sent
-    /// since.
+    /// since. `opening` is what those who watch the call do with the head before it is sent.
     pub(super) struct Pump<S, E> {
+        opening: Option<Opening>,
         #[pin]
         stream: S,
         encoder: E,
@@ -85,6 +88,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let mut this = self.project();
+        if let Some(opening) = this.opening {
+            match ready!(opening.as_mut().poll(cx)) {
+                Ok(metadata) => this.sink.head(metadata),
+                Err(status) => return Poll::Ready(Outcome::Status(status)),
+            }
+            *this.opening = None;
+        }
         loop {
             let most = match *this.admitted {
                 Some(most) => most,
@@ -97,7 +107,8 @@ where
             let mut batch = Vec::new();
             let packing = Packing { limit: *this.limit, encoding: this.sink.encoding };
             let next = || this.stream.as_mut().poll_next(cx);
-            let filled = send_buffer::fill(next, this.encoder, packing, most, &mut batch);
+            let watching = this.sink.watching.as_deref();
+            let filled = send_buffer::fill(next, this.encoder, packing, most, &mut batch, watching);
             if !batch.is_empty() {
                 *this.admitted = None;
                 this.sink.messages(batch);
@@ -129,6 +140,13 @@ fn poll_out<S: Stream>(mut stream: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<Ou
     }
     cx.waker().wake_by_ref();
     Poll::Pending
+}
+
+/// The head of a response that is watched, on its way out.
+type Opening = Pin<Box<dyn Future<Output = Result<MetadataMap, Status>> + Send>>;
+
+fn open(watching: Arc<Watching>, mut metadata: MetadataMap) -> Opening {
+    Box::pin(async move { watching.head(&mut metadata).await.map(|()| metadata) })
 }
 
 /// A function as a method. `Shape` is what it takes ([`Take`]), what it gives ([`Give`]), and the type of that.
@@ -170,7 +188,7 @@ impl<C: Codec> Take<C> for TakeMany {
 
     fn take(codec: &mut C, input: Input<'_>) -> Result<Self::Message, Status> {
         match input {
-            Input::Many(reader, unpacking) => Ok(Streaming::new(reader, codec.decoder(), unpacking)),
+            Input::Many(source, unpacking) => Ok(Streaming::new(source, codec.decoder(), unpacking)),
             Input::One(_) => Err(Status::internal("a message was given to a method that takes a stream")),
         }
     }
@@ -199,7 +217,12 @@ impl<C: Codec> Give<C, C::Encode> for GiveOne {
         let mut payload = Vec::new();
         send_buffer::reserve(&mut payload, framing::expected(&encoder, &message));
         core::future::ready(match framing::encode(&mut encoder, message, packing, &mut payload) {
-            Ok(()) => Outcome::Response { metadata, encoding, payload: send_buffer::seal(payload), trailers },
+            Ok(octets) => {
+                if let Some(watching) = &sink.watching {
+                    watching.sent(octets, framing::wire_octets(payload.len()));
+                }
+                Outcome::Response { metadata, encoding, payload: send_buffer::seal(payload), trailers }
+            }
             Err(status) => Outcome::Status(status),
         })
     }
@@ -214,8 +237,14 @@ where
     fn give(response: Response<S>, encoder: C::Encoder, limit: usize, mut sink: Sink) -> Self::Giving {
         sink.encoding = sink.encoding.filter(|_| response.may_be_compressed());
         let (metadata, stream, trailers) = response.split();
-        sink.head(metadata);
-        Pump { stream, encoder, limit, sink, trailers, admitted: None }
+        let opening = match &sink.watching {
+            None => {
+                sink.head(metadata);
+                None
+            }
+            Some(watching) => Some(open(Arc::clone(watching), metadata)),
+        };
+        Pump { opening, stream, encoder, limit, sink, trailers, admitted: None }
     }
 }
 
@@ -284,7 +313,7 @@ mod tests {
     use super::*;
     use crate::codec::BytesCodec;
     use crate::framing::Incoming;
-    use crate::inbound::{Inbound, WakeAt};
+    use crate::inbound::{Inbound, Reader, WakeAt};
     use bytes::Bytes;
 
     /// What an open call costs beside its handler's own future: that is kept once, and what sends its response lies in the
@@ -300,7 +329,8 @@ mod tests {
         let inbound =
             Arc::new(Inbound::new(Some(stream), WakeAt::Each, Arc::<OpQueue<ServerOp>>::clone(&ops) as _));
         let unpacking = Unpacking { from: Incoming::Request, limit: usize::MAX, encoding: None };
-        let request = Request::new(Streaming::new(Reader::new(inbound), BytesCodec.decoder(), unpacking));
+        let request =
+            Request::new(Streaming::new(Source::new(Reader::new(inbound)), BytesCodec.decoder(), unpacking));
         let own = size_of_val(&handler(request));
         let method = StreamingFn {
             codec: BytesCodec,
@@ -308,11 +338,16 @@ mod tests {
             encode_limit: usize::MAX,
             shape: PhantomData::<fn() -> (TakeMany, GiveMany, Streaming<Bytes>)>,
         };
-        let sink =
-            Sink { stream, ops: Arc::clone(&ops), gate: Arc::new(SendGate::default()), encoding: None };
+        let sink = Sink {
+            stream,
+            ops: Arc::clone(&ops),
+            gate: Arc::new(SendGate::default()),
+            encoding: None,
+            watching: None,
+        };
         let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, ops as _));
         let running = method
-            .start(Request::new(()), Input::Many(Reader::new(inbound), unpacking), sink)
+            .start(Request::new(()), Input::Many(Source::new(Reader::new(inbound)), unpacking), sink)
             .map(|call| size_of_val(&*call));
         assert!(running.as_ref().is_ok_and(|octets| *octets <= own + 64), "{running:?} around {own} octets");
     }

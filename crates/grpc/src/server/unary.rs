@@ -27,19 +27,25 @@ pub(super) trait UnaryCall: Send {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
     /// The response without its message, once ready.
-    fn head(self: Pin<&mut Self>) -> Result<Around, Status>;
+    fn head(self: Pin<&mut Self>) -> Result<Before, Status>;
 
-    /// Appends the message with its prefix; after [`UnaryCall::head`].
-    fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<(), Status>;
+    /// Appends the message with its prefix, and gives what follows it; after [`UnaryCall::head`].
+    fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<After, Status>;
 }
 
-/// What surrounds the message of a response.
-pub(super) struct Around {
+/// What stands before the message of a response.
+pub(super) struct Before {
     pub(super) metadata: MetadataMap,
     pub(super) encoding: Option<CompressionEncoding>,
-    pub(super) trailers: MetadataMap,
     /// Octets the message will take with its prefix, as far as its encoder can say.
     pub(super) expected: usize,
+}
+
+/// What follows it, once it is encoded.
+pub(super) struct After {
+    /// What its encoder made of it, in octets.
+    pub(super) octets: usize,
+    pub(super) trailers: MetadataMap,
 }
 
 /// A function as a unary method.
@@ -79,8 +85,8 @@ enum Answer<T> {
     Awaited,
     /// It is here.
     Here(Result<Response<T>, Status>),
-    /// Its head was taken, and its message is left.
-    Message(T),
+    /// Its head was taken, and its message and trailers are left.
+    Message(T, MetadataMap),
     /// All of it was taken.
     Taken,
 }
@@ -106,7 +112,7 @@ where
         this.future.poll(cx).map(|answer| *this.answer = Answer::Here(answer))
     }
 
-    fn head(self: Pin<&mut Self>) -> Result<Around, Status> {
+    fn head(self: Pin<&mut Self>) -> Result<Before, Status> {
         let this = self.project();
         let Answer::Here(response) = core::mem::replace(this.answer, Answer::Taken) else {
             return Err(Status::internal("the handler is not done"));
@@ -117,14 +123,17 @@ where
         }
         let (metadata, message, trailers) = response.split();
         let expected = framing::expected(this.encoder, &message);
-        *this.answer = Answer::Message(message);
-        Ok(Around { metadata, encoding: this.packing.encoding, trailers, expected })
+        *this.answer = Answer::Message(message, trailers);
+        Ok(Before { metadata, encoding: this.packing.encoding, expected })
     }
 
-    fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<(), Status> {
+    fn encode(self: Pin<&mut Self>, out: &mut Vec<u8>) -> Result<After, Status> {
         let this = self.project();
         match core::mem::replace(this.answer, Answer::Taken) {
-            Answer::Message(message) => framing::encode(this.encoder, message, *this.packing, out),
+            Answer::Message(message, trailers) => {
+                let octets = framing::encode(this.encoder, message, *this.packing, out)?;
+                Ok(After { octets, trailers })
+            }
             _ => Err(Status::internal("the handler is not done")),
         }
     }

@@ -1,6 +1,7 @@
 //! Knobs of [`Endpoint`](super::Endpoint), by topic.
 
 pub(super) mod connections;
+mod interceptors;
 mod keepalive;
 mod retry;
 

@@ -45,7 +45,9 @@ impl Unpacking {
         };
         let mut out = Vec::new();
         match encoding.algorithm().decompress(bytes::Buf::chunk(message), self.limit, &mut out) {
-            Ok(()) if out.len() <= self.limit => Ok(DecodeBuf::owned(out.into())),
+            Ok(()) if out.len() <= self.limit => {
+                Ok(DecodeBuf::owned(out.into()).inflated_from(bytes::Buf::remaining(message)))
+            }
             Ok(()) | Err(DecompressError::TooLarge) => {
                 Err(self.from.too_large_inflated(bytes::Buf::remaining(message), self.limit))
             }

@@ -1,5 +1,6 @@
 //! Knobs of [`Server`](super::Server), by topic.
 
+mod interceptors;
 mod keepalive;
 pub(super) mod life;
 mod overrun;
