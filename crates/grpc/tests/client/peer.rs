@@ -131,6 +131,8 @@ pub(crate) enum Frame {
 
 /// The server.
 pub(crate) struct Peer {
+    /// When each PING was read.
+    pub(crate) pings: Vec<tokio::time::Instant>,
     io: DuplexStream,
     encoder: Encoder,
     decoder: Decoder,
@@ -160,7 +162,8 @@ impl Peer {
         let mut preface = [0; 24];
         io.read_exact(&mut preface).await.unwrap();
         assert_eq!(&preface, PREFACE);
-        let mut peer = Self { io, encoder: Encoder::new(4096), decoder: Decoder::new(4096) };
+        let mut peer =
+            Self { pings: Vec::new(), io, encoder: Encoder::new(4096), decoder: Decoder::new(4096) };
         let payload: Vec<u8> = settings
             .iter()
             .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
@@ -253,6 +256,7 @@ impl Peer {
                 Kind::GOAWAY => return Frame::GoAway,
                 Kind::WINDOW_UPDATE => return Frame::Credit { id, octets: number(&payload) },
                 Kind::PING if !header.flags.contains(Flags::ACK) => {
+                    self.pings.push(tokio::time::Instant::now());
                     self.frame(Kind::PING, Flags::ACK, 0, &payload).await;
                 }
                 _ => {}
@@ -266,6 +270,17 @@ impl Peer {
             match self.next_with_credit().await {
                 Frame::Credit { .. } => {}
                 frame => return frame,
+            }
+        }
+    }
+
+    /// Reads until a PING has come, and answers it.
+    pub(crate) async fn next_ping(&mut self) {
+        let before = self.pings.len();
+        while self.pings.len() == before {
+            let wait = std::time::Duration::from_millis(10);
+            if let Ok(frame) = tokio::time::timeout(wait, self.next()).await {
+                panic!("want a PING, got {frame:?}");
             }
         }
     }

@@ -16,6 +16,7 @@ mod compression;
 mod context;
 mod credit;
 mod deadlines;
+mod keepalive;
 mod kinds;
 mod life;
 mod limits;
