@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bench/echo.proto",
         "connectrpc/conformance/v1/client_compat.proto",
         "connectrpc/conformance/v1/server_compat.proto",
+        "google/rpc/error_details.proto",
         "google/rpc/status.proto",
         "grpc/testing/test.proto",
     ];

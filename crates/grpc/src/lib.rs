@@ -31,6 +31,7 @@ mod code;
 
 mod deadline;
 mod error;
+pub mod error_details;
 mod framing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

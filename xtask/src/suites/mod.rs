@@ -1,6 +1,7 @@
 //! The peer suites, in the order in which they run.
 
 mod attacks;
+mod chain;
 mod conformance;
 mod curl;
 mod h2load;
@@ -134,6 +135,11 @@ pub(crate) const ALL: &[Suite] = &[
             Need::Ours("hpack-judges"),
         ],
         run: hpack::run,
+    },
+    Suite {
+        name: "chain",
+        needs: &[Need::Python, Need::File(chain::SCRIPT), Need::Ours("chain-server")],
+        run: chain::run,
     },
     // What they found once is part of the tests; this only sees that they run.
     Suite { name: "fuzz", needs: &[Need::Peer("cargo-fuzz")], run: crate::fuzz::smoke },
