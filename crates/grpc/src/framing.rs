@@ -237,6 +237,7 @@ where
     E: Encoder<Error = Status>,
 {
     let Packing { limit, encoding } = packing;
+    let encoding = encoding.filter(|_| encoder.may_compress(&item));
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX]);
     let result = encoder.encode(item, &mut (&mut *out).limit(usize::MAX));
@@ -250,12 +251,12 @@ where
     verdict
 }
 
-/// Compresses the message that begins at `start`, if that makes it smaller.
+/// Compresses the message that begins at `start`, if it is large enough for that and gets smaller.
 fn compress(start: usize, encoding: CompressionEncoding, out: &mut Vec<u8>) -> Result<(), Status> {
     let from = start.saturating_add(PREFIX);
     scratch::with(|smaller| {
         let message = out.get(from..).unwrap_or_default();
-        if message.is_empty() {
+        if message.is_empty() || message.len() < encoding.threshold() {
             return Ok(());
         }
         encoding.algorithm().compress(message, smaller).map_err(|error| {

@@ -11,6 +11,9 @@ use futures_core::Stream;
 use http::Extensions;
 use tokio::time::Instant;
 
+use crate::Status;
+use crate::codec::CompressionEncoding;
+use crate::codec::compression::{CameCompressed, Choice, Wanted};
 use crate::context::{self, CallContext, CancellationToken, Cancelled, Life};
 use crate::metadata::MetadataMap;
 use crate::server::Origin;
@@ -35,9 +38,9 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// False if the request is to be sent as it is.
-    pub(crate) fn may_be_compressed(&self) -> bool {
-        self.extensions.get::<NotCompressed>().is_none()
+    /// What the request is compressed by, if `usual` is what its client compresses by.
+    pub(crate) fn compression(&self, usual: Option<CompressionEncoding>) -> Option<CompressionEncoding> {
+        Choice::among(&self.extensions, usual)
     }
 
     /// Server: the connection knows what hears of the call's end.
@@ -170,7 +173,18 @@ impl<T> Request<T> {
 
     /// Client: sends this request as it is, although its client compresses. The response may still be compressed.
     pub fn disable_compression(&mut self) {
-        self.context.extensions.insert(NotCompressed);
+        self.context.extensions.insert(Choice::Off);
+    }
+
+    /// Client: compresses this request by `encoding`, whatever its client says. Single messages of a stream are chosen with
+    /// [`Request::compress_if`].
+    pub fn compress_by(&mut self, encoding: CompressionEncoding) {
+        self.context.extensions.insert(Choice::By(encoding));
+    }
+
+    /// Server: true if the message came compressed. For streams see [`Streaming::was_compressed`](crate::Streaming::was_compressed).
+    pub fn was_compressed(&self) -> bool {
+        self.context.extensions.get::<CameCompressed>().is_some()
     }
 
     /// Server: when the call must be over, if the client set a deadline.
@@ -271,9 +285,33 @@ pub struct Response<T> {
     extensions: Extensions,
 }
 
-/// Among the extensions of a request or a response: it is not to be compressed. Few say so, and the others need no room for it.
-#[derive(Clone, Copy, Debug)]
-struct NotCompressed;
+impl<S: Stream> Request<S> {
+    /// Client: asks `wanted` of every message of the stream, in turn, whether it is compressed, where the request is; the others go as they are.
+    /// It may count, or look at the message; it should be quick.
+    ///
+    /// ```
+    /// # use clearway::Request;
+    /// let mut request = Request::new(tokio_stream::iter(["a log", "a picture"]));
+    /// request.compress_if(|message: &&str| !message.contains("picture"));
+    /// ```
+    pub fn compress_if(&mut self, wanted: impl FnMut(&S::Item) -> bool + Send + 'static)
+    where
+        S::Item: 'static,
+    {
+        self.context.extensions.insert(Wanted::new(wanted));
+    }
+}
+
+impl<T, S: Stream<Item = Result<T, Status>>> Response<S> {
+    /// Server: asks `wanted` of every message of the stream, in turn, whether it is compressed, where the response is; the others go as they are.
+    /// It may count, or look at the message; it should be quick.
+    pub fn compress_if(&mut self, wanted: impl FnMut(&T) -> bool + Send + 'static)
+    where
+        T: 'static,
+    {
+        self.extensions.insert(Wanted::new(wanted));
+    }
+}
 
 /// Among the extensions of a request: it takes no part in the context it is sent from.
 #[derive(Clone, Copy, Debug)]
@@ -350,11 +388,16 @@ impl<T> Response<T> {
 
     /// Server: sends this response as it is, although its service compresses.
     pub fn disable_compression(&mut self) {
-        self.extensions.insert(NotCompressed);
+        self.extensions.insert(Choice::Off);
+    }
+
+    /// Client: true if the message came compressed. For streams see [`Streaming::was_compressed`](crate::Streaming::was_compressed).
+    pub fn was_compressed(&self) -> bool {
+        self.extensions.get::<CameCompressed>().is_some()
     }
 
     pub(crate) fn may_be_compressed(&self) -> bool {
-        self.extensions.get::<NotCompressed>().is_none()
+        self.extensions.get::<Choice>().is_none()
     }
 
     /// Values of any types that travel with the response inside this program.

@@ -29,6 +29,8 @@ pub struct Streaming<T> {
     state: State,
     /// Client: what a good end is told to.
     throttle: Option<Arc<Throttle>>,
+    /// Of the message given out last.
+    was_compressed: bool,
 }
 
 /// Where the messages of a stream come from, and who else hears of them.
@@ -88,7 +90,7 @@ impl<T> Streaming<T> {
         decoder: impl Decoder<Item = T, Error = Status> + Send + 'static,
         unpacking: Unpacking,
     ) -> Self {
-        Self { source, decoder: Box::new(decoder), unpacking, state: State::Open, throttle: None }
+        Self { source, decoder: Box::new(decoder), unpacking, state: State::Open, throttle: None, was_compressed: false }
     }
 
     /// Tells a good end to a channel's retry throttle.
@@ -119,6 +121,11 @@ impl<T> Streaming<T> {
             State::Ended(trailers) => Some(trailers),
             State::Open | State::Failed => None,
         })
+    }
+
+    /// True if the message given out last came compressed.
+    pub fn was_compressed(&self) -> bool {
+        self.was_compressed
     }
 
     fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Result<Option<T>, Status>> {
@@ -154,6 +161,7 @@ impl<T> Streaming<T> {
     }
 
     fn decode(&mut self, message: Message) -> Result<T, Status> {
+        self.was_compressed = message.compressed;
         let mut message = self.unpacking.open(message.into())?;
         self.source.heard(message.remaining(), message.wire_octets());
         self.decoder.decode(&mut message)?.ok_or_else(nothing_decoded)

@@ -16,12 +16,12 @@ const ECHO: MethodPath = MethodPath::from_static("/t.S/Echo");
 const JOIN: MethodPath = MethodPath::from_static("/t.S/Join");
 const LIMIT: usize = 4 << 20;
 
-/// Says of its messages that they are gzip, and sends them as they are.
-struct Liar;
+/// Says of its messages that they are something, and sends them as they are.
+struct Liar(CompressionEncoding);
 
 impl Compression for Liar {
     fn name(&self) -> &str {
-        "gzip"
+        self.0.name()
     }
 
     fn compress(&self, message: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
@@ -35,12 +35,54 @@ impl Compression for Liar {
     }
 }
 
-/// 1 MiB that stands for 1 GiB: after a full flush nothing refers to what came before, so that a piece can be repeated.
-fn bomb() -> Vec<u8> {
+/// What is sent as what.
+fn bombs() -> Vec<(CompressionEncoding, Vec<u8>, &'static str)> {
+    let (gzip, deflate, zstd) =
+        (CompressionEncoding::Gzip, CompressionEncoding::Deflate, CompressionEncoding::Zstd);
+    vec![
+        (gzip, bomb(), "inflates to more"),
+        (gzip, members(), "inflates to more"),
+        (deflate, [&[0x78, 0x9c][..], &zeros(), &[3, 0], &[0; 4]].concat(), "inflates to more"),
+        (deflate, [&zeros()[..], &[3, 0]].concat(), "inflates to more"),
+        (zstd, zstd_blocks(0x04, 8_192), "inflates to more"),
+        (zstd, zstd_frames(), "inflates to more"),
+        // A window of 2 GiB and of 16 MiB, and nothing much in it.
+        (zstd, zstd_blocks(21 << 3, 4), "window is larger than 8388608"),
+        (zstd, zstd_blocks(14 << 3, 4), "window is larger than 8388608"),
+    ]
+}
+
+/// One frame of blocks that each repeat one octet 128 KiB long, with this window (RFC 8878 §3.1.1).
+fn zstd_blocks(window: u8, blocks: usize) -> Vec<u8> {
+    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    // The smallest windows hold smaller blocks.
+    let size: u32 = if window < 7 << 3 { 1 << 10 } else { 128 << 10 };
+    let block = |last: u32| (size << 3) | (1 << 1) | last;
+    let mut wire = [&MAGIC[..], &[0, window]].concat();
+    for n in 1..=blocks * usize::try_from((128 << 10) / size).unwrap() {
+        let last = n == blocks * usize::try_from((128 << 10) / size).unwrap();
+        wire.extend_from_slice(&block(u32::from(last)).to_le_bytes()[..3]);
+        wire.push(7);
+    }
+    wire
+}
+
+/// Small frames, each of which is within the limit.
+fn zstd_frames() -> Vec<u8> {
+    zstd_blocks(7 << 3, 8).repeat(1_000)
+}
+
+/// 1 GiB of zeros in 1 MiB of DEFLATE, without its end: after a full flush nothing refers to what came before, so that a piece can be repeated.
+fn zeros() -> Vec<u8> {
     let mut piece = Vec::with_capacity(4096);
     let mut context = Compress::new(flate2::Compression::default(), false);
     context.compress_vec(&vec![0; 1 << 20], &mut piece, FlushCompress::Full).unwrap();
-    [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255][..], &piece.repeat(1024), &[3, 0], &[0; 8]].concat()
+    piece.repeat(1024)
+}
+
+/// The same as a member of gzip.
+fn bomb() -> Vec<u8> {
+    [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255][..], &zeros(), &[3, 0], &[0; 8]].concat()
 }
 
 /// 1 MiB of small members, each of which is within the limit.
@@ -60,6 +102,8 @@ fn peak_kib() -> Option<usize> {
 fn service() -> GenericService {
     GenericService::new("t.S")
         .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .accept_compressed(CompressionEncoding::Zstd)
         .unary("Echo", BytesCodec, |request: Request<Bytes>| async move {
             Ok(Response::new(request.into_inner()))
         })
@@ -73,11 +117,12 @@ fn service() -> GenericService {
 #[tokio::test]
 async fn bombs_stop_at_the_limit_and_take_no_more_memory() {
     let channel = Server::builder().add_service(service()).in_process();
-    let attacker = Grpc::new(channel.clone()).send_compressed(CompressionEncoding::custom(Liar));
-    let neighbour = Grpc::new(channel);
-    for message in [bomb(), members()] {
+    let neighbour = Grpc::new(channel.clone());
+    for (encoding, message, why) in bombs() {
+        let lie = CompressionEncoding::custom(Liar(encoding)).with_threshold(0);
+        let attacker = Grpc::new(channel.clone()).send_compressed(lie);
         let size = message.len();
-        assert!((1 << 20..2 << 20).contains(&size), "{size}");
+        assert!(size < 5 << 20, "{size}");
         let message = Bytes::from([&message[..], &[0]].concat());
         let before = peak_kib();
         for _ in 0..4 {
@@ -89,7 +134,8 @@ async fn bombs_stop_at_the_limit_and_take_no_more_memory() {
             for status in statuses {
                 assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
                 let (size, limit) = (size.to_string(), LIMIT.to_string());
-                for part in [&size, &limit, "inflates to more", "max_decoding_message_size"] {
+                let limited = [why, &size, &limit, "max_decoding_message_size"];
+                for part in if why.contains("window") { &limited[..1] } else { &limited[..] } {
                     assert!(status.message().contains(part), "{part:?} in {status}");
                 }
             }

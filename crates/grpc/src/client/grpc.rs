@@ -18,7 +18,7 @@ use super::service_config::Method;
 use super::start::{Caller, StartCall, deadline_passed};
 use super::upload::{Upload, pump};
 use crate::cause::CallPhase;
-use crate::codec::compression::{Accepted, Packing, Unpacking};
+use crate::codec::compression::{Accepted, CameCompressed, Choosing, Packing, Unpacking};
 use crate::codec::{Codec, CompressionEncoding, Decoder};
 use crate::context::CallContext;
 use crate::framing::Incoming;
@@ -244,9 +244,10 @@ impl<T: GrpcService> Grpc<T> {
         let outgoing = Outgoing::Stream(leg);
         let packing = self.packing(&context, method);
         let encoding = packing.encoding;
+        let encoder = Choosing::new(codec.encoder(), &context.extensions);
         let begun =
             self.start(Start { path, metadata, context, method, encoding, outgoing, wake_at, started })?;
-        tokio::spawn(pump(upload, messages, codec.encoder(), packing, watching));
+        tokio::spawn(pump(upload, messages, encoder, packing, watching));
         Ok(begun)
     }
 
@@ -257,8 +258,7 @@ impl<T: GrpcService> Grpc<T> {
 
     /// How the messages of a request go out.
     fn packing(&self, context: &Context, method: Option<&Method>) -> Packing {
-        let encoding = self.send.or(self.route().channel.shared().send);
-        let encoding = encoding.filter(|_| context.may_be_compressed());
+        let encoding = context.compression(self.send.or(self.route().channel.shared().send));
         let limit = method.map_or(usize::MAX, |method| method.max_request).min(self.max_encoding);
         Packing { limit, encoding }
     }
@@ -404,13 +404,19 @@ where
     Ok(respond(head, &trailers, message))
 }
 
+/// The one message of a response, and how it came.
+pub(super) struct Only<M> {
+    message: M,
+    was_compressed: bool,
+}
+
 /// The message of a response that must have exactly one; `heard` is told its octets, and those on the wire.
 pub(super) fn only<D>(
     mut messages: MessageQueue,
     decoder: &mut D,
     unpacking: Unpacking,
     heard: impl FnOnce(usize, usize),
-) -> Result<D::Item, Status>
+) -> Result<Only<D::Item>, Status>
 where
     D: Decoder<Error = Status>,
 {
@@ -421,13 +427,15 @@ where
             return Err(Status::unimplemented("the response has more than one message, want exactly one"));
         }
     };
+    let was_compressed = message.compressed;
     let mut message = unpacking.open(message.into())?;
     heard(message.remaining(), message.wire_octets());
-    decoder.decode(&mut message)?.ok_or_else(nothing_decoded)
+    let message = decoder.decode(&mut message)?.ok_or_else(nothing_decoded)?;
+    Ok(Only { message, was_compressed })
 }
 
 /// The response with its one message, and with all its metadata in one map.
-pub(super) fn respond<M>(head: Option<MetadataMap>, trailers: &MetadataMap, message: M) -> Response<M> {
+pub(super) fn respond<M>(head: Option<MetadataMap>, trailers: &MetadataMap, only: Only<M>) -> Response<M> {
     let metadata = match head {
         Some(mut head) => {
             head.merge(trailers);
@@ -435,7 +443,11 @@ pub(super) fn respond<M>(head: Option<MetadataMap>, trailers: &MetadataMap, mess
         }
         None => trailers.clone(),
     };
-    Response::received(metadata, message)
+    let mut response = Response::received(metadata, only.message);
+    if only.was_compressed {
+        response.extensions_mut().insert(CameCompressed);
+    }
+    response
 }
 
 /// A response that has begun. Each of its messages may have `limit` octets.

@@ -15,7 +15,7 @@ mod protobuf;
 
 pub(crate) use buffer::Message;
 pub use buffer::{DecodeBuf, EncodeBuf};
-pub use compression::{Compression, CompressionEncoding, DecompressError};
+pub use compression::{Compression, CompressionEncoding, DEFAULT_COMPRESSION_THRESHOLD, DecompressError};
 pub use octets::{BytesCodec, BytesDecoder, BytesEncoder};
 pub use protobuf::{ProstCodec, ProstDecoder, ProstEncoder};
 
@@ -62,6 +62,13 @@ pub trait Encoder {
     fn size_hint(&self, item: &Self::Item) -> Option<usize> {
         let _ = item;
         None
+    }
+
+    /// False for a message that is to go as it is although its call compresses, such as a picture. Asked of every message of a call
+    /// that compresses, before it is encoded.
+    fn may_compress(&mut self, item: &Self::Item) -> bool {
+        let _ = item;
+        true
     }
 }
 

@@ -16,16 +16,20 @@ const ENCODINGS: &[Option<CompressionEncoding>] = &[
     None,
     #[cfg(feature = "gzip")]
     Some(CompressionEncoding::Gzip),
+    #[cfg(feature = "deflate")]
+    Some(CompressionEncoding::Deflate),
+    #[cfg(feature = "zstd")]
+    Some(CompressionEncoding::Zstd),
 ];
 
 /// How to cut, and then what is cut.
 pub fn messages(octets: &[u8]) {
     let [number, rest @ ..] = octets else { return };
     let (cuts, wire) = rest.split_at(usize::from(number & 15).min(rest.len()));
-    for encoding in ENCODINGS {
-        let whole = take(core::iter::once(wire), wire.len(), *encoding);
-        assert_eq!(take(cut(wire, cuts), wire.len(), *encoding), whole, "cuts {cuts:?}");
-        there_and_back(cuts, wire, *encoding);
+    for encoding in ENCODINGS.iter().map(|encoding| encoding.map(|encoding| encoding.with_threshold(0))) {
+        let whole = take(core::iter::once(wire), wire.len(), encoding);
+        assert_eq!(take(cut(wire, cuts), wire.len(), encoding), whole, "cuts {cuts:?}");
+        there_and_back(cuts, wire, encoding);
     }
 }
 
@@ -41,26 +45,58 @@ fn cut<'a>(wire: &'a [u8], cuts: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
-/// What was compressed, whatever it is: it is read within the limit or refused with the right code.
+/// What was compressed by gzip, whatever it is.
 #[cfg(feature = "gzip")]
 pub fn gzip(octets: &[u8]) {
+    inflated(CompressionEncoding::Gzip, octets);
+    joined(CompressionEncoding::Gzip, octets);
+}
+
+/// By deflate: the zlib format or a bare stream.
+#[cfg(feature = "deflate")]
+pub fn deflate(octets: &[u8]) {
+    inflated(CompressionEncoding::Deflate, octets);
+}
+
+/// By Zstandard.
+#[cfg(feature = "zstd")]
+pub fn zstd(octets: &[u8]) {
+    inflated(CompressionEncoding::Zstd, octets);
+    joined(CompressionEncoding::Zstd, octets);
+}
+
+/// It is read within the limit or refused with the right code.
+#[cfg(any(feature = "gzip", feature = "deflate", feature = "zstd"))]
+fn inflated(encoding: CompressionEncoding, octets: &[u8]) {
     let [small, octets @ ..] = octets else { return };
     let limit = if small % 2 == 0 { LIMIT } else { usize::from(*small) };
-    let unpacking = Unpacking { from: Incoming::Request, limit, encoding: Some(CompressionEncoding::Gzip) };
+    let unpacking = Unpacking { from: Incoming::Request, limit, encoding: Some(encoding) };
     match unpacking.open(DecodeBuf::borrowed(octets).flagged(true)) {
         Ok(message) => assert!(message.remaining() <= limit),
         Err(status) => assert!(matches!(status.code(), Code::Internal | Code::ResourceExhausted), "{status}"),
     }
-    // Twice, as two members.
+    let mut once = Vec::new();
+    encoding.algorithm().compress(octets, &mut once).unwrap();
+    let all = Unpacking { limit: octets.len(), ..unpacking };
+    if !once.is_empty() {
+        let read = all.open(DecodeBuf::borrowed(&once).flagged(true)).unwrap();
+        assert_eq!(read.into_message().octets, octets);
+    }
+}
+
+/// Two of its wholes, one behind the other, are one message, and count together.
+#[cfg(any(feature = "gzip", feature = "zstd"))]
+fn joined(encoding: CompressionEncoding, octets: &[u8]) {
     let mut twice = Vec::new();
     for _ in 0..2 {
-        CompressionEncoding::Gzip.algorithm().compress(octets, &mut twice).unwrap();
+        encoding.algorithm().compress(octets, &mut twice).unwrap();
     }
-    let all = Unpacking { limit: octets.len() * 2, ..unpacking };
+    let size = octets.len() * 2;
+    let all = Unpacking { from: Incoming::Request, limit: size, encoding: Some(encoding) };
     let read = all.open(DecodeBuf::borrowed(&twice).flagged(true)).unwrap();
     assert_eq!(read.into_message().octets, [octets, octets].concat());
-    if let Some(less) = (octets.len() * 2).checked_sub(1) {
-        let tight = Unpacking { limit: less, ..unpacking };
+    if let Some(less) = size.checked_sub(1) {
+        let tight = Unpacking { limit: less, ..all };
         let refused = tight.open(DecodeBuf::borrowed(&twice).flagged(true)).unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted);
     }

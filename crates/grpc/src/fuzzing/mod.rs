@@ -17,9 +17,13 @@ mod metadata;
 
 use core::time::Duration;
 
+#[cfg(feature = "deflate")]
+pub use messages::deflate;
 #[cfg(feature = "gzip")]
 pub use messages::gzip;
 pub use messages::messages;
+#[cfg(feature = "zstd")]
+pub use messages::zstd;
 pub use metadata::metadata;
 
 use crate::deadline::{TimeoutValue, parse_timeout};
@@ -98,5 +102,17 @@ mod tests {
     #[cfg(feature = "gzip")]
     fn gzip() {
         replay("gzip", super::gzip);
+    }
+
+    #[test]
+    #[cfg(feature = "deflate")]
+    fn deflate() {
+        replay("deflate", super::deflate);
+    }
+
+    #[test]
+    #[cfg(feature = "zstd")]
+    fn zstd() {
+        replay("zstd", super::zstd);
     }
 }

@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 
+use clearway_http2::hpack::Name;
 use clearway_http2::{RequestHead, RouteId};
 
 use super::methods::Routes;
@@ -88,7 +89,11 @@ pub(super) fn admit(routes: &Routes, head: &RequestHead<'_>) -> Result<Admitted,
 
 /// gRPC's compression page: who cannot read a request says what it can read.
 fn agree(encodings: &Encodings, head: &RequestHead<'_>) -> Result<Agreed, Refusal> {
-    encodings.agree(head.grpc_encoding, head.grpc_accept_encoding).map_err(|Unknown| {
+    let lists = || {
+        head.fields.iter().filter(|field| field.known == Name::GrpcAcceptEncoding).map(|field| field.value)
+    };
+    let accepted = head.grpc_accept_encoding.map(|_| lists());
+    encodings.agree(head.grpc_encoding, accepted).map_err(|Unknown| {
         let accepted = encodings.accept_text();
         let encoding = head.grpc_encoding.unwrap_or_default().escape_ascii();
         let text = format!("grpc-encoding \"{encoding}\" is not supported, want one of {accepted}");

@@ -21,7 +21,7 @@ use super::streaming::{Input, Sink, StreamingMethod};
 use super::task::HandlerTask;
 use super::unary::{After, Before, UnaryCall, UnaryMethod};
 use crate::Request;
-use crate::codec::compression::Agreed;
+use crate::codec::compression::{Agreed, CameCompressed};
 use crate::codec::{CompressionEncoding, DecodeBuf, Message};
 use crate::context::{CallContext, Over};
 use crate::gate::SendGate;
@@ -287,11 +287,14 @@ enum First {
 async fn run_coded(
     shared: Arc<Shared>,
     (route, agreed): (RouteId, Agreed),
-    head: Request<()>,
+    mut head: Request<()>,
     message: Message,
     sink: Sink,
 ) -> Outcome {
     let Some(route) = shared.routes.get(route) else { return Outcome::Nothing };
+    if message.compressed {
+        head.extensions_mut().insert(CameCompressed);
+    }
     let mut message = match route.unpacking(agreed).open(message.into()) {
         Ok(message) => message,
         Err(status) => return Outcome::Status(status),

@@ -13,7 +13,7 @@ use futures_core::Stream;
 use pin_project_lite::pin_project;
 
 use super::ops::{Outcome, ServerOp};
-use crate::codec::compression::{Packing, Unpacking};
+use crate::codec::compression::{Choosing, Packing, Unpacking};
 use crate::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder as _, Encoder};
 use crate::context;
 use crate::gate::{GateClosed, SendGate};
@@ -232,10 +232,11 @@ impl<C: Codec, S> Give<C, S> for GiveMany
 where
     S: Stream<Item = Result<C::Encode, Status>> + Send + 'static,
 {
-    type Giving = Pump<S, C::Encoder>;
+    type Giving = Pump<S, Choosing<C::Encoder>>;
 
     fn give(response: Response<S>, encoder: C::Encoder, limit: usize, mut sink: Sink) -> Self::Giving {
         sink.encoding = sink.encoding.filter(|_| response.may_be_compressed());
+        let encoder = Choosing::new(encoder, response.extensions());
         let (metadata, stream, trailers) = response.split();
         let opening = match &sink.watching {
             None => {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use clearway::client::Grpc;
-use clearway::codec::{BytesCodec, Compression, CompressionEncoding, DecompressError};
+use clearway::client::{Grpc, MethodPath};
+use clearway::codec::{
+    BytesCodec, Codec, Compression, CompressionEncoding, DecompressError, EncodeBuf, Encoder,
+};
 use clearway::server::GenericService;
 use clearway::transport::{Router, Server};
 use clearway::{Code, Request, Response, Status, Streaming};
@@ -176,11 +178,14 @@ async fn ask(connection: &RawConnection, method: &str, fields: &[(&str, &str)], 
 #[tokio::test(start_paused = true)]
 async fn a_response_is_compressed_for_those_who_can_read_it() {
     let connection = raw_connection(gzip_router());
-    let message = words(1000);
+    let message = words(2000);
     for (fields, encoding) in [
         (&[][..], None),
         (&[("grpc-accept-encoding", "identity,deflate")][..], None),
         (&[("grpc-accept-encoding", "deflate, gzip")][..], Some("gzip")),
+        // A list may come in several fields, and the last one alone says something else.
+        (&[("grpc-accept-encoding", "deflate, gzip"), ("grpc-accept-encoding", "br")][..], Some("gzip")),
+        (&[("grpc-accept-encoding", "br"), ("grpc-accept-encoding", "identity")][..], None),
     ] {
         for method in ["Echo", "Twice", "Join", "Chat"] {
             let answer = ask(&connection, method, fields, &framed(&message)).await;
@@ -205,9 +210,161 @@ async fn what_would_not_get_smaller_goes_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn small_messages_go_as_they_are_and_what_is_small_is_a_knob() {
+    use clearway::codec::DEFAULT_COMPRESSION_THRESHOLD as USUAL;
+    for (encoding, threshold) in
+        [(GZIP, USUAL), (GZIP.with_threshold(0), 0), (GZIP.with_threshold(9_000), 9_000)]
+    {
+        let service = GenericService::new("t.S").send_compressed(encoding);
+        let connection = raw_connection(Server::builder().add_service(methods(service)));
+        for octets in [100, USUAL - 1, USUAL, 8_999, 9_000] {
+            let fields = [("grpc-accept-encoding", "gzip")];
+            let answer = ask(&connection, "Twice", &fields, &framed(&words(octets))).await;
+            let compressed = answer.body[0] == 1;
+            assert_eq!(compressed, octets >= threshold, "{octets} octets with a threshold of {threshold}");
+        }
+    }
+}
+
+/// Says of every message how it came: `+` or `-`.
+fn flags_service() -> GenericService {
+    GenericService::new("t.S")
+        .accept_compressed(GZIP)
+        .send_compressed(GZIP)
+        .unary("One", BytesCodec, |request: Request<Bytes>| async move {
+            let came = if request.was_compressed() { "+" } else { "-" };
+            Ok(Response::new(Bytes::from(came)))
+        })
+        .client_streaming("Flags", BytesCodec, |request: Request<Streaming<Bytes>>| async move {
+            let mut uploaded = request.into_inner();
+            let mut came = String::new();
+            while uploaded.message().await?.is_some() {
+                came.push(if uploaded.was_compressed() { '+' } else { '-' });
+            }
+            Ok(Response::new(Bytes::from(came)))
+        })
+        .server_streaming("Wanted", BytesCodec, |request: Request<Bytes>| async move {
+            // One message for each octet, compressed where that is a plus.
+            let wanted = request.into_inner();
+            let messages: Vec<_> = wanted.iter().map(|_| Ok(words(2_000))).collect();
+            let mut response = Response::new(tokio_stream::iter(messages));
+            let mut marks = wanted.into_iter();
+            response.compress_if(move |_: &Bytes| marks.next() == Some(b'+'));
+            Ok(response)
+        })
+}
+
+#[tokio::test(start_paused = true)]
+async fn single_messages_of_a_stream_are_chosen_both_ways_and_seen() {
+    let client = gzip_client(Server::builder().add_service(flags_service()));
+    for marks in ["+-+--", "----", "++", ""] {
+        let messages: Vec<Bytes> = marks.chars().map(|_| words(2_000)).collect();
+        let mut request = Request::new(tokio_stream::iter(messages));
+        let mut wanted = marks.chars();
+        request.compress_if(move |_: &Bytes| wanted.next() == Some('+'));
+        assert_eq!(client.upload("Flags", request).await.unwrap().into_inner(), marks);
+
+        let mut stream = client.download("Wanted", text(marks)).await.unwrap().into_inner();
+        let mut came = String::new();
+        while let Some(message) = stream.message().await.unwrap() {
+            assert_eq!(message, words(2_000));
+            came.push(if stream.was_compressed() { '+' } else { '-' });
+        }
+        assert_eq!(came, marks);
+    }
+    // By what is in them.
+    let messages = [words(2_000), words(9_000), words(3_000)];
+    let mut request = Request::new(tokio_stream::iter(messages));
+    request.compress_if(|message: &Bytes| message.len() > 5_000);
+    assert_eq!(client.upload("Flags", request).await.unwrap().into_inner(), "-+-");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_say_what_it_is_compressed_by() {
+    let Client(grpc) = Client::of(Server::builder().add_service(flags_service()));
+    let client = Client(grpc.send_compressed(CompressionEncoding::custom(Gzipped)));
+    let request = || Request::new(words(2_000));
+    assert_eq!(client.unary("One", request()).await.unwrap_err().code(), Code::Unimplemented);
+    let mut other = request();
+    other.compress_by(GZIP);
+    assert_eq!(client.unary("One", other).await.unwrap().into_inner(), "+");
+    let mut none = request();
+    none.disable_compression();
+    assert_eq!(client.unary("One", none).await.unwrap().into_inner(), "-");
+}
+
+/// Encodes octets, and knows those that are not worth it.
+#[derive(Clone, Default)]
+struct Pictures;
+
+impl Codec for Pictures {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = <BytesCodec as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        BytesCodec.decoder()
+    }
+}
+
+impl Encoder for Pictures {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        use bytes::BufMut as _;
+        out.put(item);
+        Ok(())
+    }
+
+    fn may_compress(&mut self, item: &Bytes) -> bool {
+        !item.starts_with(b"PNG")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_codec_may_know_what_is_not_worth_it() {
+    let Client(grpc) = gzip_client(Server::builder().add_service(flags_service()));
+    let picture = Bytes::from([b"PNG", &words(5_000)[..]].concat());
+    for (message, came) in [(picture.clone(), "-"), (words(5_000), "+")] {
+        let path = MethodPath::from_static("/t.S/One");
+        let answer = grpc.unary(Request::new(message), path, Pictures).await.unwrap();
+        assert_eq!(answer.into_inner(), came);
+    }
+    let path = MethodPath::from_static("/t.S/Flags");
+    let mut request = Request::new(tokio_stream::iter([words(5_000), picture, words(5_000)]));
+    let mut count = 0;
+    request.compress_if(move |_: &Bytes| {
+        count += 1;
+        count < 3
+    });
+    assert_eq!(grpc.client_streaming(request, path, Pictures).await.unwrap().into_inner(), "+--");
+}
+
+#[cfg(all(feature = "deflate", feature = "zstd"))]
+#[tokio::test(start_paused = true)]
+async fn every_algorithm_of_the_library_carries_all_four_kinds_of_call() {
+    for encoding in [
+        CompressionEncoding::Deflate,
+        CompressionEncoding::Zstd,
+        GZIP.with_level(1),
+        CompressionEncoding::Zstd.with_level(19),
+    ] {
+        let server = Server::builder().accept_compressed(encoding).send_compressed(encoding);
+        let router = server.add_service(methods(GenericService::new("t.S")));
+        all_kinds(&Client::at(endpoint(router).accept_compressed(encoding).send_compressed(encoding))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_response_or_request_can_be_left_as_it_is() {
     let connection = raw_connection(gzip_router());
-    let message = words(1000);
+    let message = words(2000);
     let answer = ask(&connection, "Plain", &[("grpc-accept-encoding", "gzip")], &framed(&message)).await;
     assert_eq!((answer.head("grpc-encoding"), &answer.body), (vec![], &framed(&message)));
     // This server reads nothing that is compressed.

@@ -1,7 +1,8 @@
 //! Which algorithms a call uses: what each side is willing to read and to write, and what a header section says of it.
 //!
 //! A client says in `grpc-encoding` how it compresses and in `grpc-accept-encoding` what it can read; a server picks for its
-//! answer from the latter, in its own order of preference. Names in lists that nobody knows are skipped.
+//! answer from the latter, in its own order of preference. Names in lists that nobody knows are skipped; a list may come in several
+//! fields (RFC 9110 §5.3).
 
 use super::{CompressionEncoding, IDENTITY};
 
@@ -28,8 +29,12 @@ impl Encodings {
         add(&mut self.accept, encoding);
     }
 
+    /// One that is there already is replaced where it stands: its level and threshold are those named last.
     pub(crate) fn send(&mut self, encoding: CompressionEncoding) {
-        add(&mut self.send, encoding);
+        match self.send.iter_mut().find(|known| **known == encoding) {
+            Some(known) => *known = encoding,
+            None => add(&mut self.send, encoding),
+        }
     }
 
     /// What is read, as `grpc-accept-encoding` has it.
@@ -37,17 +42,22 @@ impl Encodings {
         accept_text(&self.accept)
     }
 
-    /// Server: what a call uses, by its request's `grpc-encoding` and `grpc-accept-encoding`.
-    pub(crate) fn agree(&self, encoding: Option<&[u8]>, accepted: Option<&[u8]>) -> Result<Agreed, Unknown> {
+    /// Server: what a call uses, by its request's `grpc-encoding` and its fields of `grpc-accept-encoding`, if any came.
+    pub(crate) fn agree<'a>(
+        &self,
+        encoding: Option<&[u8]>,
+        accepted: Option<impl Iterator<Item = &'a [u8]> + Clone>,
+    ) -> Result<Agreed, Unknown> {
         let encoding = encoding.filter(|name| *name != IDENTITY.as_bytes());
         let request = match encoding {
             Some(name) => numbered(&self.accept, |known| known.name().as_bytes() == name).ok_or(Unknown)?,
             None => 0,
         };
         // Whoever says nothing can at least read what it writes.
-        let readable = |known: &CompressionEncoding| match accepted {
-            Some(list) => {
-                list.split(|octet| *octet == b',').any(|name| name.trim_ascii() == known.name().as_bytes())
+        let readable = |known: &CompressionEncoding| match &accepted {
+            Some(lists) => {
+                let mut names = lists.clone().flat_map(|list| list.split(|octet| *octet == b','));
+                names.any(|name| name.trim_ascii() == known.name().as_bytes())
             }
             None => encoding == Some(known.name().as_bytes()),
         };
@@ -153,7 +163,9 @@ mod tests {
     fn a_server_reads_what_it_knows_and_writes_what_its_client_reads() {
         let (encodings, br) = gzip_and_br();
         let agree = |encoding: Option<&str>, accepted: Option<&str>| {
-            let agreed = encodings.agree(encoding.map(str::as_bytes), accepted.map(str::as_bytes))?;
+            // Fields are written one behind the other here.
+            let accepted = accepted.map(|fields| fields.split('|').map(str::as_bytes));
+            let agreed = encodings.agree(encoding.map(str::as_bytes), accepted)?;
             Ok((encodings.of_request(agreed), encodings.of_response(agreed)))
         };
         let gzip = CompressionEncoding::Gzip;
@@ -168,12 +180,14 @@ mod tests {
             (Some("GZIP"), None, Err(Unknown)),
             (Some(""), None, Err(Unknown)),
             (None, Some(",,gzi p,"), Ok((None, None))),
+            (None, Some("gzip|identity"), Ok((None, Some(gzip)))),
+            (None, Some("identity||zstd, br"), Ok((None, Some(br)))),
         ] {
             assert_eq!(agree(encoding, accepted), wanted, "{encoding:?} {accepted:?}");
         }
         assert_eq!(encodings.accept_text(), "gzip,br,identity", "each once, in order");
         assert_eq!(Encodings::default().accept_text(), "identity");
-        assert_eq!(Encodings::default().agree(Some(b"gzip"), None), Err(Unknown));
+        assert_eq!(Encodings::default().agree(Some(b"gzip"), None::<core::iter::Empty<_>>), Err(Unknown));
     }
 
     #[test]

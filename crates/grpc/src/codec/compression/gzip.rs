@@ -8,15 +8,19 @@
 use core::cell::Cell;
 use std::io;
 
-use flate2::{Compress, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Crc, Decompress};
 
-use super::{Compression, DecompressError};
+use super::flate::{Deflating, LEVEL, inflate, level};
+use super::{Compression, DecompressError, truncated};
 
-/// The algorithm.
-pub(super) struct Gzip;
+/// The algorithm, at a level.
+pub(super) struct Gzip {
+    level: u32,
+}
 
-/// What most others use, too.
-const LEVEL: flate2::Compression = flate2::Compression::new(6);
+impl Gzip {
+    pub(super) const DEFAULT: Self = Self { level: LEVEL };
+}
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const DEFLATE: u8 = 8;
@@ -31,11 +35,8 @@ const FNAME: u8 = 1 << 3;
 const FCOMMENT: u8 = 1 << 4;
 const RESERVED: u8 = 0b1110_0000;
 
-/// What is made room for at first: between these, eight times as much as there is to inflate.
-const FIRST: core::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
-
 thread_local! {
-    static DEFLATING: Cell<Option<Compress>> = const { Cell::new(None) };
+    static DEFLATING: Cell<Option<Deflating>> = const { Cell::new(None) };
     static INFLATING: Cell<Option<Decompress>> = const { Cell::new(None) };
 }
 
@@ -45,10 +46,9 @@ impl Compression for Gzip {
     }
 
     fn compress(&self, message: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        let mut context = DEFLATING.take().unwrap_or_else(|| Compress::new(LEVEL, false));
-        context.reset();
+        let mut context = Deflating::at(DEFLATING.take(), self.level, false);
         out.extend_from_slice(&HEADER);
-        let result = deflate(&mut context, message, out);
+        let result = context.run(message, out);
         DEFLATING.set(Some(context));
         result?;
         let mut crc = Crc::new();
@@ -64,31 +64,16 @@ impl Compression for Gzip {
         INFLATING.set(Some(context));
         result
     }
+
+    fn at_level(&self, asked: i32) -> Option<Box<dyn Compression>> {
+        Some(Box::new(Self { level: level(asked) }))
+    }
 }
 
 /// A length as the trailer has it: modulo 2^32.
 #[allow(clippy::cast_possible_truncation, reason = "RFC 1952 §2.3.1, ISIZE")]
 const fn length(octets: usize) -> u32 {
     octets as u32
-}
-
-fn deflate(context: &mut Compress, mut message: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    // What cannot be made smaller grows by five octets for every 16 KiB, at most.
-    out.reserve(message.len().saturating_add(message.len() / 1024).saturating_add(64));
-    loop {
-        let before = context.total_in();
-        let status = context.compress_vec(message, out, FlushCompress::Finish).map_err(io::Error::other)?;
-        message = advanced(message, before, context.total_in());
-        match status {
-            Status::StreamEnd => return Ok(()),
-            Status::Ok | Status::BufError => out.reserve(4096),
-        }
-    }
-}
-
-fn advanced(input: &[u8], before: u64, after: u64) -> &[u8] {
-    let taken = usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX);
-    input.get(taken..).unwrap_or_default()
 }
 
 /// Inflates one member after the other.
@@ -103,7 +88,7 @@ fn members(
         let body = header(input)?;
         let member = out.len();
         context.reset(false);
-        let rest = inflate(context, body, (start, limit), out)?;
+        let rest = inflate(context, body, (start, limit), said(input), out)?;
         let (trailer, rest) = rest.split_at_checked(TRAILER).ok_or_else(truncated)?;
         let mut crc = Crc::new();
         let content = out.get(member..).unwrap_or_default();
@@ -125,8 +110,10 @@ fn members(
     }
 }
 
-fn truncated() -> DecompressError {
-    DecompressError::corrupt("it is cut short")
+/// What the last member's length is, by its trailer.
+fn said(input: &[u8]) -> Option<usize> {
+    let octets = input.split_last_chunk::<4>()?.1;
+    usize::try_from(u32::from_le_bytes(*octets)).ok()
 }
 
 /// Skips a member's header (RFC 1952 §2.3).
@@ -163,40 +150,6 @@ fn header(input: &[u8]) -> Result<&[u8], DecompressError> {
         rest = after;
     }
     Ok(rest)
-}
-
-/// Inflates one DEFLATE stream, and gives back what follows it. What was appended to `out` since `start` may be `limit` octets.
-fn inflate<'a>(
-    context: &mut Decompress,
-    mut input: &'a [u8],
-    (start, limit): (usize, usize),
-    out: &mut Vec<u8>,
-) -> Result<&'a [u8], DecompressError> {
-    let most = limit.saturating_add(1);
-    let first = input.len().saturating_mul(8).clamp(*FIRST.start(), *FIRST.end());
-    loop {
-        let produced = out.len().saturating_sub(start);
-        if out.len() == out.capacity() {
-            // One octet more than the limit has room, so that what is too large shows; memory goes no further.
-            out.reserve_exact(produced.max(first).min(most.saturating_sub(produced)).max(1));
-        }
-        let before = (context.total_in(), out.len());
-        let status = context
-            .decompress_vec(input, out, FlushDecompress::None)
-            .map_err(|_| DecompressError::corrupt("its DEFLATE stream is broken"))?;
-        input = advanced(input, before.0, context.total_in());
-        if out.len().saturating_sub(start) > limit {
-            return Err(DecompressError::TooLarge);
-        }
-        match status {
-            Status::StreamEnd => return Ok(input),
-            // With room left, only more input would help.
-            Status::Ok | Status::BufError if out.len() < out.capacity() && input.is_empty() => {
-                return Err(truncated());
-            }
-            Status::Ok | Status::BufError => {}
-        }
-    }
 }
 
 #[cfg(test)]

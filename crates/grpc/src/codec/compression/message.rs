@@ -51,6 +51,9 @@ impl Unpacking {
             Ok(()) | Err(DecompressError::TooLarge) => {
                 Err(self.from.too_large_inflated(bytes::Buf::remaining(message), self.limit))
             }
+            Err(DecompressError::Memory(what)) => Err(Status::resource_exhausted(format!(
+                "compressed message is not inflated ({encoding}): {what}"
+            ))),
             Err(DecompressError::Corrupt(what)) => {
                 Err(Status::internal(format!("compressed message cannot be read ({encoding}): {what}")))
             }
