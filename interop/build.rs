@@ -8,6 +8,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "google/rpc/error_details.proto",
         "google/rpc/status.proto",
         "grpc/testing/test.proto",
+        "xds/data/orca/v3/orca_load_report.proto",
+        "xds/service/orca/v3/orca.proto",
     ];
     clearway_build::configure()
         .compile_protos(&protos.map(|proto| format!("../proto/{proto}")), &["../proto"])?;

@@ -5,7 +5,8 @@
 Prints `listening on 127.0.0.1:PORT` once it accepts calls, and `cancelled: METHOD` when a streaming call was cancelled,
 ran out of time or lost its connection under its handler, so that a test can ask for proof (one line, not all: grpcio may
 take an upload that was cut short for its end). Serves until it is killed. StreamingOutputCall sleeps `interval_us` before
-each message, which makes it the sleeping handler as well.
+each message, which makes it the sleeping handler as well. Responses are compressed, by --compression, where a request asks for it;
+whether requests are is not told to handlers.
 """
 
 import argparse
@@ -33,7 +34,12 @@ class TestService(test_pb2_grpc.TestServiceServicer):
         echo_metadata(context)
         return empty_pb2.Empty()
 
+    def __init__(self, compression):
+        self.compression = compression
+
     def UnaryCall(self, request, context):
+        if request.response_compressed.value:
+            context.set_compression(self.compression)
         echo_metadata(context)
         end_as_asked(request, context)
         return messages_pb2.SimpleResponse(payload=zeros(request.response_size))
@@ -41,6 +47,8 @@ class TestService(test_pb2_grpc.TestServiceServicer):
     CacheableUnaryCall = UnaryCall
 
     def StreamingOutputCall(self, request, context):
+        if any(wanted.compressed.value for wanted in request.response_parameters):
+            context.set_compression(self.compression)
         echo_metadata(context)
         with cancellation_is_printed("StreamingOutputCall", context):
             yield from outputs(request, context)
@@ -99,6 +107,8 @@ def outputs(request, context):
             if not context.is_active():
                 return
             time.sleep(min(left, SLICE_SECONDS))
+        if not wanted.compressed.value:
+            context.disable_next_message_compression()
         yield messages_pb2.StreamingOutputCallResponse(payload=zeros(wanted.size))
 
 
@@ -138,9 +148,11 @@ def main():
     flags.add_argument("--use_tls", default="false", choices=["true", "false"])
     flags.add_argument("--tls_cert_file", help="PEM certificate chain, with --use_tls=true")
     flags.add_argument("--tls_key_file", help="its PEM private key")
+    flags.add_argument("--compression", default="Gzip", choices=["Gzip", "Deflate"])
     asked = flags.parse_args()
+    service = TestService(getattr(grpc.Compression, asked.compression))
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=THREADS), options=[("grpc.so_reuseport", 0)])
-    test_pb2_grpc.add_TestServiceServicer_to_server(TestService(), server)
+    test_pb2_grpc.add_TestServiceServicer_to_server(service, server)
     port = listen(server, asked)
     server.start()
     print(f"listening on 127.0.0.1:{port}", flush=True)

@@ -65,6 +65,15 @@ impl Values {
         text.parse().map_err(|_| format!("{text:?} is not a port"))
     }
 
+    /// The value of a flag that is a number.
+    ///
+    /// # Errors
+    /// It is missing or not a number of this type.
+    pub fn number<T: core::str::FromStr>(&mut self) -> Result<T, Problem> {
+        let text = self.text()?;
+        text.parse().map_err(|_| format!("{text:?} is not a number that fits"))
+    }
+
     /// The value of a switch: `true` when it stands alone.
     ///
     /// # Errors

@@ -2,8 +2,7 @@
 //! conformance programs share is in [`conformance`].
 //!
 //! Names of cases and flags, sizes and texts are those of the grpc project's interop test descriptions, so that either
-//! program can stand in for an official one. Left out: the official compression cases, ORCA, soak and credentials, which come with what
-//! they test.
+//! program can stand in for an official one. Left out: the cases of credentials and of name resolution.
 
 pub mod cases;
 pub mod certificates;
@@ -11,7 +10,9 @@ pub mod conformance;
 pub mod ends;
 pub mod flags;
 pub mod hpack;
+pub mod orca;
 pub mod service;
+pub mod soak;
 
 /// Code generated from proto/grpc/testing/.
 #[allow(missing_docs, reason = "the .proto files say what is what; generated code need not repeat all of it")]
@@ -19,7 +20,43 @@ pub mod testing {
     clearway::include_proto!("grpc.testing");
 }
 
+/// Code generated from proto/xds/, as its packages lie.
+#[allow(missing_docs, reason = "the .proto files say what is what; generated code need not repeat all of it")]
+pub mod xds {
+    pub mod data {
+        pub mod orca {
+            pub mod v3 {
+                clearway::include_proto!("xds.data.orca.v3");
+            }
+        }
+    }
+    pub mod service {
+        pub mod orca {
+            pub mod v3 {
+                clearway::include_proto!("xds.service.orca.v3");
+            }
+        }
+    }
+}
+
+use clearway::codec::CompressionEncoding;
 use testing::{Payload, PayloadType};
+
+/// The algorithms there are, as they are preferred.
+pub const COMPRESSIONS: [CompressionEncoding; 3] =
+    [CompressionEncoding::Gzip, CompressionEncoding::Deflate, CompressionEncoding::Zstd];
+
+/// Those that a flag names, with commas between them.
+///
+/// # Errors
+/// The first name that is none of them.
+pub fn compressions(text: &str) -> Result<Vec<CompressionEncoding>, flags::Problem> {
+    let named = |name: &str| {
+        let known = COMPRESSIONS.into_iter().find(|known| known.name() == name);
+        known.ok_or_else(|| format!("{name:?} is none of gzip, deflate and zstd"))
+    };
+    text.split(',').filter(|name| !name.is_empty()).map(named).collect()
+}
 
 /// What both sides call the initial metadata they echo.
 pub const ECHO_INITIAL: &str = "x-grpc-test-echo-initial";

@@ -1,6 +1,7 @@
 //! `grpc.testing.TestService`: every method does what its request asks for.
 //!
-//! Responses are compressed where a request asks for it before they begin, and all of a stream if one message is to be.
+//! Messages of responses are compressed where a request asks for it, and those of requests must have come as it says. What the server
+//! reports out of band is what the last FullDuplexCall said.
 //! UnimplementedCall is part of the service and answered with UNIMPLEMENTED; UnimplementedService is not served at all.
 
 use core::pin::Pin;
@@ -13,6 +14,7 @@ use clearway::{Code, Request, Response, Status, Streaming};
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 
+use crate::orca::{self, Reported};
 use crate::testing::test_service_server::TestService;
 use crate::testing::{
     BoolValue, EchoStatus, Empty, Payload, PayloadType, ResponseParameters, SimpleRequest, SimpleResponse,
@@ -24,9 +26,12 @@ use crate::{ECHO_INITIAL, ECHO_TRAILING, zeros};
 /// The largest payload given out, in octets, whatever is asked for.
 const LARGEST_PAYLOAD: i32 = 64 * 1024 * 1024;
 
-/// The service.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Interop;
+/// The service. Copies share what they report.
+#[derive(Clone, Debug, Default)]
+pub struct Interop {
+    /// To be served beside it.
+    pub reported: Reported,
+}
 
 impl TestService for Interop {
     type StreamingOutputCallStream = Answers<tokio_stream::Once<Asked>>;
@@ -40,8 +45,9 @@ impl TestService for Interop {
 
     async fn unary_call(&self, request: Request<SimpleRequest>) -> Result<Response<SimpleResponse>, Status> {
         let echo = Echo::of(request.metadata());
-        let request = request.into_inner();
-        came_as_expected(request.expect_compressed)?;
+        let compressed = request.was_compressed();
+        let mut request = request.into_inner();
+        came_as_expected(request.expect_compressed, compressed)?;
         if let Some(status) = wanted_status(request.response_status) {
             return Err(echo.on_status(status));
         }
@@ -50,6 +56,9 @@ impl TestService for Interop {
         let mut response = echo.on(Response::new(response));
         if !is_true(request.response_compressed) {
             response.disable_compression();
+        }
+        if let Some(report) = request.orca_per_query_report.take() {
+            orca::report(&mut response, report);
         }
         Ok(response)
     }
@@ -71,11 +80,11 @@ impl TestService for Interop {
         &self,
         request: Request<StreamingOutputCallRequest>,
     ) -> Result<Response<Self::StreamingOutputCallStream>, Status> {
-        let compressed = request.get_ref().response_parameters.iter().any(|one| is_true(one.compressed));
-        let mut response = respond(request, |asked| tokio_stream::once(Ok(asked)));
-        if !compressed {
-            response.disable_compression();
-        }
+        let wanted: Vec<_> =
+            request.get_ref().response_parameters.iter().map(|one| is_true(one.compressed)).collect();
+        let mut response = self.respond(request, |asked| tokio_stream::once(Ok(asked)));
+        let mut wanted = wanted.into_iter();
+        response.compress_if(move |_: &StreamingOutputCallResponse| wanted.next().unwrap_or_default());
         Ok(response)
     }
 
@@ -87,7 +96,7 @@ impl TestService for Interop {
         let mut uploaded = request.into_inner();
         let mut octets = 0_usize;
         while let Some(message) = uploaded.message().await? {
-            came_as_expected(message.expect_compressed)?;
+            came_as_expected(message.expect_compressed, uploaded.was_compressed())?;
             octets = octets.saturating_add(message.payload.map_or(0, |payload| payload.body.len()));
         }
         let aggregated_payload_size = i32::try_from(octets)
@@ -99,7 +108,7 @@ impl TestService for Interop {
         &self,
         request: Request<Streaming<StreamingOutputCallRequest>>,
     ) -> Result<Response<Self::FullDuplexCallStream>, Status> {
-        let mut response = respond(request, |asked| asked);
+        let mut response = self.respond(request, |asked| asked);
         response.disable_compression();
         Ok(response)
     }
@@ -114,7 +123,7 @@ impl TestService for Interop {
             asked.push(Ok(message));
         }
         let request = Request::from_parts(metadata, extensions, asked);
-        let mut response = respond(request, tokio_stream::iter);
+        let mut response = self.respond(request, tokio_stream::iter);
         response.disable_compression();
         Ok(response)
     }
@@ -127,21 +136,26 @@ impl TestService for Interop {
 /// A request for responses, or how the stream of them failed.
 type Asked = Result<StreamingOutputCallRequest, Status>;
 
-fn respond<T, I>(request: Request<T>, requests: impl FnOnce(T) -> I) -> Response<Answers<I>> {
-    let echo = Echo::of(request.metadata());
-    let peer = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
-    echo.on(Response::new(Answers {
-        requests: requests(request.into_inner()),
-        peer,
-        wanted: VecDeque::new(),
-        pause: None,
-        end: None,
-    }))
+impl Interop {
+    fn respond<T, I>(&self, request: Request<T>, requests: impl FnOnce(T) -> I) -> Response<Answers<I>> {
+        let echo = Echo::of(request.metadata());
+        let peer = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
+        echo.on(Response::new(Answers {
+            requests: requests(request.into_inner()),
+            reported: self.reported.clone(),
+            peer,
+            wanted: VecDeque::new(),
+            pause: None,
+            end: None,
+        }))
+    }
 }
 
 /// The responses that a stream of requests asks for: those of one request before the next is looked at.
 pub struct Answers<I> {
     requests: I,
+    /// What requests say is to be reported.
+    reported: Reported,
     /// The caller's address.
     peer: String,
     wanted: VecDeque<ResponseParameters>,
@@ -166,6 +180,9 @@ impl<I> Answers<I> {
     }
 
     fn take(&mut self, request: StreamingOutputCallRequest) {
+        if let Some(report) = request.orca_oob_report {
+            self.reported.set(report);
+        }
         self.wanted = request.response_parameters.into();
         self.end = wanted_status(request.response_status);
         self.rest();
@@ -255,10 +272,13 @@ fn is_true(value: Option<BoolValue>) -> bool {
     value.is_some_and(|value| value.value)
 }
 
-/// Handlers do not see whether a message arrived compressed, so a request that wants it to have cannot be told that it did.
-fn came_as_expected(expected: Option<BoolValue>) -> Result<(), Status> {
-    if is_true(expected) {
-        return Err(Status::invalid_argument("expect_compressed is set, and compression is not seen here"));
+/// A message that says how it is sent must have come so.
+fn came_as_expected(expected: Option<BoolValue>, compressed: bool) -> Result<(), Status> {
+    match expected {
+        Some(expected) if expected.value != compressed => {
+            let how = if compressed { "compressed" } else { "as it is" };
+            Err(Status::invalid_argument(format!("the message came {how}, which is not what it says")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

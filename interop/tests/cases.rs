@@ -48,7 +48,7 @@ impl Service for Served {
 
 #[tokio::test]
 async fn all_cases_pass_against_our_service() {
-    let suite = suite(TestServiceServer::new(Interop)).await;
+    let suite = suite(TestServiceServer::new(Interop::default())).await;
     for case in CASES {
         assert_eq!(suite.run(case).await, Ok(()), "{case}");
     }

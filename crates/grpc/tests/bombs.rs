@@ -44,7 +44,7 @@ fn bombs() -> Vec<(CompressionEncoding, Vec<u8>, &'static str)> {
         (gzip, members(), "inflates to more"),
         (deflate, [&[0x78, 0x9c][..], &zeros(), &[3, 0], &[0; 4]].concat(), "inflates to more"),
         (deflate, [&zeros()[..], &[3, 0]].concat(), "inflates to more"),
-        (zstd, zstd_blocks(0x04, 8_192), "inflates to more"),
+        (zstd, zstd_blocks(7 << 3, 8_192), "inflates to more"),
         (zstd, zstd_frames(), "inflates to more"),
         // A window of 2 GiB and of 16 MiB, and nothing much in it.
         (zstd, zstd_blocks(21 << 3, 4), "window is larger than 8388608"),
@@ -55,13 +55,10 @@ fn bombs() -> Vec<(CompressionEncoding, Vec<u8>, &'static str)> {
 /// One frame of blocks that each repeat one octet 128 KiB long, with this window (RFC 8878 §3.1.1).
 fn zstd_blocks(window: u8, blocks: usize) -> Vec<u8> {
     const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-    // The smallest windows hold smaller blocks.
-    let size: u32 = if window < 7 << 3 { 1 << 10 } else { 128 << 10 };
-    let block = |last: u32| (size << 3) | (1 << 1) | last;
+    let block = |last: u32| ((128 << 10) << 3) | (1 << 1) | last;
     let mut wire = [&MAGIC[..], &[0, window]].concat();
-    for n in 1..=blocks * usize::try_from((128 << 10) / size).unwrap() {
-        let last = n == blocks * usize::try_from((128 << 10) / size).unwrap();
-        wire.extend_from_slice(&block(u32::from(last)).to_le_bytes()[..3]);
+    for left in (0..blocks).rev() {
+        wire.extend_from_slice(&block(u32::from(left == 0)).to_le_bytes()[..3]);
         wire.push(7);
     }
     wire

@@ -1,16 +1,19 @@
 //! The cases of the gRPC interop suite on our client, with the official client's flags, against any server of the suite.
 //!
-//! Generated code, the public API and the library's defaults. Left out: the cases of compression, ORCA, soak and
-//! credentials.
+//! Generated code, the public API and the library's defaults. Left out: the cases of credentials and of name resolution.
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use clearway::codec::CompressionEncoding;
 use clearway::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use clearway::transport::{Certificate, ClientTlsConfig, Endpoint};
-use clearway_interop::cases::{CASES, Suite};
-use clearway_interop::flags::{self, Asked, Problem};
+use clearway_interop::cases::{CASES, NEGATIVE_CASES, Suite};
+use clearway_interop::compressions;
+use clearway_interop::flags::{self, Asked, Problem, Values};
+use clearway_interop::soak::{self, Over, SOAK_CASES, Soak};
 
 const HELP: &str = "\
 The client of the gRPC interop suite.
@@ -25,6 +28,18 @@ Usage: interop-client [--server_host H] [--server_port N] [--test_case C] [flags
   --use_tls[=BOOL]          speak TLS; false by default
   --use_test_ca[=BOOL]      trust the authority of --ca_file; otherwise, without --ca_file, the machine's
   --ca_file FILE            PEM file of the authority to trust
+  --compression A           compress every call by gzip, deflate or zstd, and accept it (not an official flag)
+
+For rpc_soak and channel_soak:
+  --soak_iterations N       calls in all; 10 by default
+  --soak_num_threads N      lanes that share them equally; 1 by default
+  --soak_max_failures N     more of them fail the case; 0 by default
+  --soak_overall_timeout_seconds S                   all calls must be made within; 10 by default
+  --soak_per_iteration_max_acceptable_latency_ms MS  a slower call has failed; 1000 by default
+  --soak_min_time_ms_between_rpcs MS                 between two calls of a lane; 0 by default
+  --soak_request_size N     octets of payload there; 271828 by default
+  --soak_response_size N    octets of payload back; 314159 by default
+
   --help                    print this
 
 Prints one line for each case: `CASE: ok`, or on stderr what differed. Exits 1 when a case failed, 2 when the command
@@ -38,7 +53,7 @@ fn main() -> ExitCode {
         Ok(Asked::Run(asked)) => asked,
         Ok(Asked::Help) => {
             print!("{HELP}");
-            println!("Cases: {}", CASES.join(" "));
+            println!("Cases: {}", all_cases());
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
@@ -56,28 +71,43 @@ fn main() -> ExitCode {
 }
 
 async fn run(asked: Work) -> ExitCode {
+    let cases = match asked.cases {
+        Cases::Calls(cases) => cases,
+        Cases::Soak(case, over) => {
+            return match soak::run(asked.soak, over, asked.endpoint, asked.metadata).await {
+                Ok(()) => said(case, Ok(())),
+                Err(problem) => said(case, Err(problem)),
+            };
+        }
+    };
     let target = asked.endpoint.to_string();
     let suite = match Suite::connect(asked.endpoint, asked.metadata).await {
-        Ok(suite) => suite,
+        Ok(suite) => asked.compression.into_iter().fold(suite, Suite::compressed),
         Err(error) => {
             eprintln!("interop-client: cannot connect to {target}: {error}");
             return ExitCode::FAILURE;
         }
     };
     let mut code = ExitCode::SUCCESS;
-    for case in asked.cases {
-        let outcome = match suite.run(case).await {
-            Ok(()) => {
-                writeln!(std::io::stdout(), "{case}: ok").map_err(|error| format!("cannot write: {error}"))
-            }
-            Err(problem) => Err(problem.to_string()),
-        };
-        if let Err(problem) = outcome {
-            eprintln!("{case}: {problem}");
+    for case in cases {
+        let outcome = suite.run(case).await.map_err(|problem| problem.to_string());
+        if said(case, outcome) == ExitCode::FAILURE {
             code = ExitCode::FAILURE;
         }
     }
     code
+}
+
+/// Says how a case went.
+fn said(case: &str, outcome: Result<(), String>) -> ExitCode {
+    let written = |()| writeln!(std::io::stdout(), "{case}: ok").map_err(|error| format!("cannot write: {error}"));
+    match outcome.and_then(written) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{case}: {problem}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The flags as they were typed.
@@ -91,6 +121,8 @@ struct Flags {
     use_tls: bool,
     use_test_ca: bool,
     ca_file: Option<String>,
+    compression: Option<String>,
+    soak: Soak,
 }
 
 impl Default for Flags {
@@ -104,6 +136,8 @@ impl Default for Flags {
             use_tls: false,
             use_test_ca: false,
             ca_file: None,
+            compression: None,
+            soak: Soak::default(),
         }
     }
 }
@@ -113,7 +147,18 @@ impl Default for Flags {
 struct Work {
     endpoint: Endpoint,
     metadata: MetadataMap,
-    cases: Vec<&'static str>,
+    compression: Option<CompressionEncoding>,
+    soak: Soak,
+    cases: Cases,
+}
+
+/// What is run.
+#[derive(Debug, PartialEq, Eq)]
+enum Cases {
+    /// These, one after the other, over one channel.
+    Calls(Vec<&'static str>),
+    /// One of the cases that make many calls.
+    Soak(&'static str, Over),
 }
 
 fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, Problem> {
@@ -127,7 +172,8 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
             "use_tls" => flags.use_tls = values.switch()?,
             "use_test_ca" => flags.use_test_ca = values.switch()?,
             "ca_file" => flags.ca_file = Some(values.text()?),
-            _ => return Ok(false),
+            "compression" => flags.compression = Some(values.text()?),
+            _ => return set_soak(&mut flags.soak, name, values),
         }
         Ok(true)
     })?;
@@ -135,6 +181,23 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
         Asked::Help => Ok(Asked::Help),
         Asked::Run(flags) => resolve(&flags).map(Asked::Run),
     }
+}
+
+fn set_soak(soak: &mut Soak, name: &str, values: &mut Values) -> Result<bool, Problem> {
+    match name {
+        "soak_iterations" => soak.iterations = values.number()?,
+        "soak_num_threads" => soak.threads = values.number()?,
+        "soak_max_failures" => soak.max_failures = values.number()?,
+        "soak_overall_timeout_seconds" => soak.overall_timeout = Duration::from_secs(values.number()?),
+        "soak_per_iteration_max_acceptable_latency_ms" => {
+            soak.acceptable_latency = Duration::from_millis(values.number()?);
+        }
+        "soak_min_time_ms_between_rpcs" => soak.between = Duration::from_millis(values.number()?),
+        "soak_request_size" => soak.request_size = values.number()?,
+        "soak_response_size" => soak.response_size = values.number()?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn resolve(flags: &Flags) -> Result<Work, Problem> {
@@ -151,7 +214,11 @@ fn resolve(flags: &Flags) -> Result<Work, Problem> {
     }
     let metadata =
         read_metadata(&flags.metadata).map_err(|problem| format!("--additional_metadata: {problem}"))?;
-    Ok(Work { endpoint, metadata, cases: select(&flags.case)? })
+    let compression = match flags.compression.as_deref().map(compressions).transpose() {
+        Ok(named) => named.and_then(|named| named.first().copied()),
+        Err(problem) => return Err(format!("--compression: {problem}")),
+    };
+    Ok(Work { endpoint, metadata, compression, soak: flags.soak, cases: select(&flags.case)? })
 }
 
 fn trust(flags: &Flags) -> Result<ClientTlsConfig, Problem> {
@@ -167,14 +234,23 @@ fn trust(flags: &Flags) -> Result<ClientTlsConfig, Problem> {
     }
 }
 
-fn select(wanted: &str) -> Result<Vec<&'static str>, Problem> {
+fn select(wanted: &str) -> Result<Cases, Problem> {
     if wanted == ALL {
-        return Ok(CASES.to_vec());
+        return Ok(Cases::Calls(CASES.to_vec()));
     }
-    match CASES.iter().find(|case| **case == wanted) {
-        Some(case) => Ok(vec![case]),
-        None => Err(format!("--test_case: unknown case {wanted:?}; cases: {} {ALL}", CASES.join(" "))),
+    for case in SOAK_CASES {
+        if let (true, Some(over)) = (case == wanted, Over::of_case(case)) {
+            return Ok(Cases::Soak(case, over));
+        }
     }
+    match CASES.iter().chain(&NEGATIVE_CASES).find(|case| **case == wanted) {
+        Some(case) => Ok(Cases::Calls(vec![case])),
+        None => Err(format!("--test_case: unknown case {wanted:?}; cases: {} {ALL}", all_cases())),
+    }
+}
+
+fn all_cases() -> String {
+    [&CASES[..], &NEGATIVE_CASES, &SOAK_CASES].concat().join(" ")
 }
 
 /// Reads `key:value;key2:value2`. A key ends at its first colon.
@@ -219,11 +295,34 @@ mod tests {
              --server_host_override=foo.test.google.fr --use_test_ca=true --ca_file F",
         );
         assert_eq!(work_of.endpoint.to_string(), "http://127.0.0.1:1");
-        assert_eq!(work_of.cases, ["ping_pong"]);
-        assert_eq!(work("").cases, ["large_unary"]);
+        assert_eq!(work_of.cases, Cases::Calls(vec!["ping_pong"]));
+        assert_eq!(work("").cases, Cases::Calls(vec!["large_unary"]));
+        assert_eq!(work("--test_case goaway").cases, Cases::Calls(vec!["goaway"]));
         assert_eq!(work("").endpoint.to_string(), "http://localhost:10000");
         assert_eq!(work("--server_host ::1").endpoint.to_string(), "http://[::1]:10000");
-        assert_eq!(work("--test_case=all").cases, CASES);
+        assert_eq!(work("--test_case=all").cases, Cases::Calls(CASES.to_vec()));
+    }
+
+    #[test]
+    fn soak_has_flags_of_its_own() {
+        let work_of = work(
+            "--test_case=channel_soak --soak_iterations=500 --soak_num_threads 4 --soak_max_failures=1 \
+             --soak_overall_timeout_seconds 60 --soak_per_iteration_max_acceptable_latency_ms=500 \
+             --soak_min_time_ms_between_rpcs=3 --soak_request_size=10 --soak_response_size 20",
+        );
+        assert_eq!(work_of.cases, Cases::Soak("channel_soak", Over::New));
+        let wanted = Soak {
+            iterations: 500,
+            threads: 4,
+            max_failures: 1,
+            overall_timeout: Duration::from_secs(60),
+            acceptable_latency: Duration::from_millis(500),
+            between: Duration::from_millis(3),
+            request_size: 10,
+            response_size: 20,
+        };
+        assert_eq!(work_of.soak, wanted);
+        assert_eq!(work("--test_case=rpc_soak").cases, Cases::Soak("rpc_soak", Over::One));
     }
 
     #[test]
@@ -245,7 +344,9 @@ mod tests {
             ("--additional_metadata a:\u{e9}", "--additional_metadata"),
             ("--server_port=x", "--server_port"),
             ("--server_host_override=a/b", "--server_host_override"),
-            ("--soak_iterations=1", "--soak_iterations"),
+            ("--soak_iterations=x", "--soak_iterations"),
+            ("--soak_wishes=1", "--soak_wishes"),
+            ("--compression=br", "--compression"),
         ] {
             let problem = read(line).expect_err(line);
             assert!(problem.contains(named), "{line}: {problem}");

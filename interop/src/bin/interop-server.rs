@@ -8,15 +8,16 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use clearway::codec::CompressionEncoding;
 use clearway::transport::{Address, Listener, Server, ServerTlsConfig};
 use clearway_interop::ends::Ends;
 use clearway_interop::flags::{self, Asked, Problem};
 use clearway_interop::service::Interop;
 use clearway_interop::testing::test_service_server::TestServiceServer;
+use clearway_interop::xds::service::orca::v3::open_rca_service_server::OpenRcaServiceServer;
+use clearway_interop::{COMPRESSIONS, compressions};
 
 const HELP: &str = "\
-grpc.testing.TestService: the server of the gRPC interop suite.
+grpc.testing.TestService: the server of the gRPC interop suite. Beside it xds.service.orca.v3.OpenRcaService.
 
 Usage: interop-server --port N [--use_tls=true --tls_cert_file FILE --tls_key_file FILE]
 
@@ -24,6 +25,7 @@ Usage: interop-server --port N [--use_tls=true --tls_cert_file FILE --tls_key_fi
   --use_tls[=BOOL]     speak TLS with ALPN h2; false by default
   --tls_cert_file FILE PEM certificate chain for --use_tls
   --tls_key_file FILE  PEM private key for --use_tls
+  --compression LIST   algorithms it reads and writes, the best first; gzip,deflate,zstd by default (not an official flag)
   --help               print this
 
 Prints `listening on 127.0.0.1:PORT` once it accepts connections; serves until it is killed.
@@ -64,6 +66,7 @@ struct Flags {
     use_tls: bool,
     cert: Option<String>,
     key: Option<String>,
+    compression: Option<String>,
 }
 
 /// What they mean.
@@ -80,6 +83,7 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
             "use_tls" => flags.use_tls = values.switch()?,
             "tls_cert_file" => flags.cert = Some(values.text()?),
             "tls_key_file" => flags.key = Some(values.text()?),
+            "compression" => flags.compression = Some(values.text()?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -93,6 +97,13 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
 fn resolve(flags: &Flags) -> Result<Work, Problem> {
     let port = flags.port.ok_or("--port is missing; see --help")?;
     let mut server = Server::builder().on_connection_end(|closed| Ends::CutOff.log(closed));
+    let compressions = match &flags.compression {
+        Some(names) => compressions(names).map_err(|problem| format!("--compression: {problem}"))?,
+        None => COMPRESSIONS.to_vec(),
+    };
+    for encoding in compressions {
+        server = server.accept_compressed(encoding).send_compressed(encoding);
+    }
     if flags.use_tls {
         let (cert, key) = (flags.cert.as_deref(), flags.key.as_deref());
         let identity = flags::identity(("tls_cert_file", cert), ("tls_key_file", key))?;
@@ -106,9 +117,9 @@ async fn serve(port: u16, server: Server) -> Result<Infallible, Box<dyn std::err
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address)).await?;
     clearway_interop::announce(listener.local_addr().unwrap_or(address));
-    let gzip = CompressionEncoding::Gzip;
-    let service = TestServiceServer::new(Interop).accept_compressed(gzip).send_compressed(gzip);
-    let router = server.add_service(service);
+    let service = Interop::default();
+    let reports = OpenRcaServiceServer::new(service.reported.clone());
+    let router = server.add_service(TestServiceServer::new(service)).add_service(reports);
     router.serve_with_listener(listener, std::future::pending()).await?;
     Err("the server has ended".into())
 }
@@ -139,6 +150,7 @@ mod tests {
             ("--port 1 --use_tls", "--tls_cert_file is missing"),
             ("--port 1 --use_tls --tls_cert_file a", "--tls_key_file is missing"),
             ("--use_tls=true --tls_cert_file /no/such --tls_key_file=b --port 1", "/no/such"),
+            ("--port 1 --compression gzip,br", "--compression: \"br\""),
         ] {
             assert!(read(line).is_err_and(|problem| problem.contains(named)), "{line}");
         }

@@ -9,6 +9,7 @@ const CANCEL: [u8; 4] = [0, 0, 0, 8];
 /// How much was sent so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sent {
+    connections: u64,
     heads: u64,
     cancels: u64,
 }
@@ -18,12 +19,19 @@ pub(super) struct Sent {
 pub(super) struct Wire(watch::Sender<Sent>);
 
 impl Wire {
+    /// For a new connection.
     pub(super) fn observer(&self) -> impl Observer + Send + use<> {
+        self.0.send_modify(|sent| sent.connections += 1);
         Counter(self.0.clone())
     }
 
     pub(super) fn now(&self) -> Sent {
         *self.0.borrow()
+    }
+
+    /// How many connections there were.
+    pub(super) fn connections(&self) -> u64 {
+        self.now().connections
     }
 
     /// Waits until the head of a request has gone out.

@@ -1,6 +1,7 @@
 //! The official interop cases on tonic's client, for the project's `interop-server` to answer.
 //!
-//! Cases are named and built as the grpc project describes them. Left out: compression, ORCA, soak and credentials.
+//! Cases are named and built as the grpc project describes them; those of compression are run for each algorithm that tonic has. Left out:
+//! ORCA, soak and credentials.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -9,11 +10,12 @@ use std::time::Duration;
 use clearway_peers::testing::test_service_client::TestServiceClient;
 use clearway_peers::testing::unimplemented_service_client::UnimplementedServiceClient;
 use clearway_peers::testing::{
-    EchoStatus, Empty, Payload, ResponseParameters, SimpleRequest, StreamingInputCallRequest,
+    BoolValue, EchoStatus, Empty, Payload, ResponseParameters, SimpleRequest, StreamingInputCallRequest,
     StreamingOutputCallRequest, StreamingOutputCallResponse,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -34,7 +36,7 @@ const LARGE_RESPONSE: i32 = 314_159;
 /// No case takes this long against a server that answers.
 const CASE_LIMIT: Duration = Duration::from_secs(10);
 
-const CASES: [&str; 14] = [
+const CASES: [&str; 17] = [
     "empty_unary",
     "large_unary",
     "client_streaming",
@@ -49,6 +51,9 @@ const CASES: [&str; 14] = [
     "custom_metadata",
     "unimplemented_method",
     "unimplemented_service",
+    "compressed_gzip",
+    "compressed_deflate",
+    "compressed_zstd",
 ];
 
 /// Why a case failed.
@@ -88,11 +93,41 @@ async fn run(case: &str, channel: Channel) -> Outcome {
         "unimplemented_service" => {
             is_unimplemented(UnimplementedServiceClient::new(channel).unimplemented_call(Empty {}).await)
         }
+        "compressed_gzip" => compressed(client, CompressionEncoding::Gzip).await,
+        "compressed_deflate" => compressed(client, CompressionEncoding::Deflate).await,
+        "compressed_zstd" => compressed(client, CompressionEncoding::Zstd).await,
         _ => Err("no such case".into()),
     }
 }
 
 type Client = TestServiceClient<Channel>;
+
+/// Every kind of call with messages that are compressed both ways, and requests that say whether they are.
+async fn compressed(plain: Client, encoding: CompressionEncoding) -> Outcome {
+    let mut client = plain.clone().send_compressed(encoding).accept_compressed(encoding);
+    large_unary(&mut client).await?;
+    client_streaming(&mut client).await?;
+    server_streaming(&mut client).await?;
+    ping_pong(&mut client).await?;
+    custom_metadata(&mut client).await?;
+    let flag = |value| Some(BoolValue { value });
+    for (mut client, is_compressed) in [(client, true), (plain, false)] {
+        for said in [true, false] {
+            let request = SimpleRequest {
+                expect_compressed: flag(said),
+                response_compressed: flag(true),
+                ..large_request()
+            };
+            match client.unary_call(request).await {
+                Ok(_) => expect!(said == is_compressed, "the server takes {said} for {is_compressed}"),
+                Err(status) => {
+                    expect!(said != is_compressed && status.code() == Code::InvalidArgument, "{status}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
 
 async fn empty_unary(client: &mut Client) -> Outcome {
     client.empty_call(Empty {}).await?;

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
@@ -50,7 +51,11 @@ impl TestService for Interop {
         let request = request.into_inner();
         check(request.response_status)?;
         let payload = Some(zeros(request.response_size)?);
-        Ok(Response::new(SimpleResponse { payload, ..SimpleResponse::default() }))
+        let mut response = Response::new(SimpleResponse { payload, ..SimpleResponse::default() });
+        if !request.response_compressed.is_some_and(|wanted| wanted.value) {
+            response.disable_compression();
+        }
+        Ok(response)
     }
 
     async fn cacheable_unary_call(
@@ -234,9 +239,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.ok_or(HELP)?)).await?;
     clearway_peers::announce(listener.local_addr()?);
+    let mut service = TestServiceServer::new(Interop);
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate, CompressionEncoding::Zstd] {
+        service = service.accept_compressed(encoding).send_compressed(encoding);
+    }
     Server::builder()
         .layer(tower::layer::layer_fn(EchoMetadata))
-        .add_service(TestServiceServer::new(Interop))
+        .add_service(service)
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await?;
     Ok(())
