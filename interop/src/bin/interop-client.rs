@@ -100,7 +100,8 @@ async fn run(asked: Work) -> ExitCode {
 
 /// Says how a case went.
 fn said(case: &str, outcome: Result<(), String>) -> ExitCode {
-    let written = |()| writeln!(std::io::stdout(), "{case}: ok").map_err(|error| format!("cannot write: {error}"));
+    let written =
+        |()| writeln!(std::io::stdout(), "{case}: ok").map_err(|error| format!("cannot write: {error}"));
     match outcome.and_then(written) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

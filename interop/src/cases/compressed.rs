@@ -47,7 +47,10 @@ pub(super) async fn server_compressed_unary(suite: &Suite) -> Outcome {
 }
 
 /// Messages that are compressed or not, and say so.
-fn upload(messages: &[(usize, bool)], says: Option<bool>) -> Request<impl tokio_stream::Stream<Item = StreamingInputCallRequest> + Send + use<>> {
+fn upload(
+    messages: &[(usize, bool)],
+    says: Option<bool>,
+) -> Request<impl tokio_stream::Stream<Item = StreamingInputCallRequest> + Send + use<>> {
     let inputs: Vec<_> = messages
         .iter()
         .map(|(octets, compressed)| StreamingInputCallRequest {

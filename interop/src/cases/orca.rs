@@ -95,6 +95,8 @@ async fn comes(suite: &Suite, want: &OrcaLoadReport) -> Outcome {
     };
     match tokio::time::timeout(PATIENCE, coming).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Problem::new(format!("{want:?} does not come within {PATIENCE:?}, the last is {last:?}"))),
+        Err(_) => {
+            Err(Problem::new(format!("{want:?} does not come within {PATIENCE:?}, the last is {last:?}")))
+        }
     }
 }

@@ -169,9 +169,7 @@ async fn an_algorithm_of_the_programs_own_is_used() {
 /// What a server says to a request with these fields beside the usual ones, and this body.
 async fn ask(connection: &RawConnection, method: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut head: Fields = raw::grpc(&format!("/t.S/{method}"));
-    for (name, value) in fields {
-        head = raw::with(head, name, value);
-    }
+    head.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     connection.exchange(head, body).await
 }
 
