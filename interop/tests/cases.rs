@@ -7,13 +7,16 @@
 )]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use clearway::codec::CompressionEncoding;
 use clearway::metadata::{MetadataMap, MetadataValue};
 use clearway::server::{GenericService, Service};
-use clearway::transport::{Address, Endpoint, Listener, Server};
+use clearway::transport::{Address, Endpoint, Listener, Router, Server};
 use clearway::{Code, Request, Response, Status, Streaming};
 use clearway_interop::cases::{CASES, Suite};
 use clearway_interop::service::Interop;
+use clearway_interop::soak::{self, Over, Soak};
 use clearway_interop::testing::test_service_server::{TestService, TestServiceServer};
 use clearway_interop::testing::unimplemented_service_server::{
     UnimplementedService, UnimplementedServiceServer,
@@ -22,17 +25,36 @@ use clearway_interop::testing::{
     EchoStatus, Empty, SimpleRequest, SimpleResponse, StreamingInputCallRequest, StreamingInputCallResponse,
     StreamingOutputCallRequest, StreamingOutputCallResponse,
 };
-use clearway_interop::zeros;
+use clearway_interop::xds::service::orca::v3::open_rca_service_server::OpenRcaServiceServer;
+use clearway_interop::{COMPRESSIONS, zeros};
 use tokio_stream::{Iter, Stream};
 
 async fn suite<S: Service>(service: S) -> Suite {
+    suite_of(Server::builder().add_service(service)).await
+}
+
+async fn suite_of(router: Router) -> Suite {
+    Suite::connect(serving(router).await, MetadataMap::new()).await.expect("the server answers")
+}
+
+/// Where it is served.
+async fn serving(router: Router) -> Endpoint {
     let any = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listener = Listener::bind(&any).await.expect("loopback can be listened on");
     let address = listener.local_addr().expect("TCP has an address");
-    let router = Server::builder().add_service(service).add_service(Served);
+    let router = router.add_service(Served);
     tokio::spawn(router.serve_with_listener(listener, std::future::pending()));
-    let endpoint = Endpoint::new(format!("http://{address}")).expect("an address is a target");
-    Suite::connect(endpoint, MetadataMap::new()).await.expect("the server answers")
+    Endpoint::new(format!("http://{address}")).expect("an address is a target")
+}
+
+/// The services of `interop-server`, as it serves them.
+fn all_services() -> Router {
+    let service = Interop::default();
+    let reports = OpenRcaServiceServer::new(service.reported.clone());
+    let server = COMPRESSIONS
+        .into_iter()
+        .fold(Server::builder(), |server, known| server.accept_compressed(known).send_compressed(known));
+    server.add_service(TestServiceServer::new(service)).add_service(reports)
 }
 
 /// Nothing, under the name of a service that must not exist.
@@ -48,10 +70,40 @@ impl Service for Served {
 
 #[tokio::test]
 async fn all_cases_pass_against_our_service() {
-    let suite = suite(TestServiceServer::new(Interop::default())).await;
+    let suite = suite_of(all_services()).await;
     for case in CASES {
         assert_eq!(suite.run(case).await, Ok(()), "{case}");
     }
+}
+
+#[tokio::test]
+async fn all_cases_pass_with_every_compression() {
+    let plain = suite_of(all_services()).await;
+    for encoding in COMPRESSIONS {
+        let suite = plain.clone().compressed(encoding);
+        for case in CASES.into_iter().filter(|case| *case != "orca_oob") {
+            assert_eq!(suite.run(case).await, Ok(()), "{case} by {encoding}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn soak_counts_its_iterations_and_its_failures() {
+    let endpoint = serving(all_services()).await;
+    let soak =
+        Soak { iterations: 12, threads: 3, overall_timeout: Duration::from_secs(60), ..Soak::default() };
+    let patient = Soak { acceptable_latency: Duration::from_secs(60), ..soak };
+    let run = |soak, over| soak::run(soak, over, endpoint.clone(), MetadataMap::new());
+    for over in [Over::One, Over::New] {
+        assert_eq!(run(patient, over).await, Ok(()));
+        let hurried = Soak { acceptable_latency: Duration::ZERO, max_failures: 11, ..soak };
+        assert_eq!(run(hurried, over).await, Err("12 failures, 11 are allowed".into()));
+        assert_eq!(run(Soak { max_failures: 12, ..hurried }, over).await, Ok(()), "as many as are allowed");
+        let late = Soak { overall_timeout: Duration::ZERO, ..patient };
+        assert_eq!(run(late, over).await, Err("only 0 of 12 iterations in 0ns".into()));
+    }
+    let uneven = run(Soak { threads: 5, ..soak }, Over::One).await.expect_err("12 is no multiple of 5");
+    assert!(uneven.contains("--soak_num_threads 5"), "{uneven}");
 }
 
 #[tokio::test]
@@ -72,7 +124,8 @@ async fn a_service_that_should_not_be_there_is_noticed() {
 
 #[tokio::test]
 async fn each_difference_is_named() {
-    let suite = suite(TestServiceServer::new(Wrong)).await;
+    let gzip = CompressionEncoding::Gzip;
+    let suite = suite(TestServiceServer::new(Wrong).accept_compressed(gzip)).await;
     for (case, text) in [
         ("large_unary", "payload of 314158 octets, want 314159"),
         ("client_streaming", "aggregated_payload_size is 74921, want 74922"),
@@ -91,6 +144,12 @@ async fn each_difference_is_named() {
             "x-grpc-test-echo-initial is Some(\"yes\"), want \"test_initial_metadata_value\"",
         ),
         ("unimplemented_method", "the call went well, want Unimplemented"),
+        ("client_compressed_unary", "the call went well, want InvalidArgument"),
+        ("client_compressed_streaming", "the call went well, want InvalidArgument"),
+        ("server_compressed_unary", "the message came as it is, want compressed"),
+        ("server_compressed_streaming", "the message came as it is, want compressed"),
+        ("orca_per_rpc", "there is no endpoint-load-metrics-bin"),
+        ("orca_oob", "the stream ended, want a message of 1 octets"),
     ] {
         let mut outcome = suite.run(case).await;
         // On a busy machine even a quick answer can come after the millisecond that one case gives it.
@@ -137,7 +196,7 @@ impl TestService for Wrong {
             let changed = if message == message.trim() { first.to_ascii_uppercase() } else { first };
             return Err(Status::new(Code::from_i32(code), format!("{changed}{}", letters.as_str())));
         }
-        let payload = Some(zeros(request.response_size as usize - 1));
+        let payload = Some(zeros((request.response_size as usize).saturating_sub(1)));
         let mut response = Response::new(SimpleResponse { payload, ..Default::default() });
         if echo {
             let value = MetadataValue::from_static("yes");

@@ -42,6 +42,17 @@ const GO_PROGRAMS: &[GoProgram] = &[
         package: "google.golang.org/grpc/interop/server",
         versions: &["v1.83.1"],
     },
+    GoProgram {
+        name: "go-interop-http2",
+        package: "google.golang.org/grpc/interop/http2",
+        versions: &["v1.83.1"],
+    },
+];
+
+/// Programs of ours around other people's Go: what they are called, where their source is, and its files.
+const OWN_GO: &[(&str, &str, &[&str])] = &[
+    ("go-hpack-judge", "interop/hpack", &["go.mod", "judge.go"]),
+    ("go-compressing", "interop/go", &["go.mod", "main.go"]),
 ];
 
 /// Debian packages, and the programs by which one knows that they are there.
@@ -63,8 +74,11 @@ pub(crate) fn run(workspace: &Workspace, mut parser: lexopt::Parser) -> Result<b
     for program in GO_PROGRAMS {
         say(program.name, go(workspace, program));
     }
-    say("go-hpack-judge", go_judge(workspace));
+    for (name, source, files) in OWN_GO {
+        say(name, own_go(workspace, name, source, files));
+    }
     say("python", python(workspace));
+    say("grpc-js", node(workspace));
     say("cargo-deny", cargo_program(workspace, "cargo-deny", CARGO_DENY));
     say("cargo-fuzz", cargo_program(workspace, "cargo-fuzz", CARGO_FUZZ));
     Ok(true)
@@ -152,13 +166,13 @@ fn go(workspace: &Workspace, program: &GoProgram) -> Got {
     if workspace.peer(program.name).is_some() { Ok("on PATH, of unknown version") } else { Err(failure) }
 }
 
-/// A program of ours around Go's HPACK, in `interop/hpack`.
-fn go_judge(workspace: &Workspace) -> Got {
-    let source = workspace.root.join("interop/hpack");
-    let read = |name| fs::read_to_string(source.join(name)).map_err(|error| error.to_string());
-    let stamp = [read("go.mod")?, read("judge.go")?].concat();
-    let marker = workspace.peers.join("go-hpack-judge.source");
-    let installed = workspace.peers_bin().join("go-hpack-judge");
+/// A program of ours that is written in Go.
+fn own_go(workspace: &Workspace, name: &str, source: &str, files: &[&str]) -> Got {
+    let source = workspace.root.join(source);
+    let read = |name: &&str| fs::read_to_string(source.join(name)).map_err(|error| error.to_string());
+    let stamp = files.iter().map(read).collect::<Result<String, String>>()?;
+    let marker = workspace.peers.join(format!("{name}.source"));
+    let installed = workspace.peers_bin().join(name);
     if installed.is_file() && is_stamped(&marker, &stamp) {
         return Ok("there");
     }
@@ -166,6 +180,25 @@ fn go_judge(workspace: &Workspace) -> Got {
     quietly(Command::new(go).args(["build", "-o"]).arg(&installed).arg(".").current_dir(&source))?;
     fs::write(&marker, stamp).map_err(|error| error.to_string())?;
     Ok("built")
+}
+
+/// The modules that interop/node needs.
+fn node(workspace: &Workspace) -> Got {
+    let wanted = fs::read_to_string(workspace.root.join("interop/node/package.json"));
+    let wanted = wanted.map_err(|error| error.to_string())?;
+    let (folder, marker) = (workspace.peers.join("node"), workspace.peers.join("node.package"));
+    if workspace.node_modules().is_some() && is_stamped(&marker, &wanted) {
+        return Ok("there");
+    }
+    workspace.peer("node").ok_or("there is no Node")?;
+    let npm = workspace.peer("npm").ok_or("there is no npm")?;
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    fs::write(folder.join("package.json"), &wanted).map_err(|error| error.to_string())?;
+    let mut install = Command::new(npm);
+    install.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    quietly(install.current_dir(&folder))?;
+    fs::write(&marker, wanted).map_err(|error| error.to_string())?;
+    Ok("installed")
 }
 
 fn python(workspace: &Workspace) -> Got {

@@ -113,6 +113,13 @@ impl Server {
         Ok(server)
     }
 
+    /// Its resident memory in KiB; none where the system does not say.
+    pub(crate) fn resident_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
+    }
+
     /// An error if the server is gone, which no peer may cause.
     pub(crate) fn still_runs(&mut self) -> Result<(), String> {
         match self.child.try_wait() {

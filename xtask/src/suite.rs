@@ -26,6 +26,8 @@ pub(crate) enum Need {
     File(&'static str),
     /// The Python environment of `cargo xtask peers`.
     Python,
+    /// Node, and the modules that `cargo xtask peers` installs for it.
+    Node,
 }
 
 impl Need {
@@ -41,6 +43,10 @@ impl Need {
             Self::File(path) => (workspace.root.join(path).is_file(), format!("there is no {path} yet")),
             Self::Python => {
                 (workspace.python().is_some(), "target/peers/venv is not there (cargo xtask peers)".into())
+            }
+            Self::Node => {
+                let there = workspace.peer("node").is_some() && workspace.node_modules().is_some();
+                (there, "Node or target/peers/node is not there (cargo xtask peers)".into())
             }
         };
         (!there).then_some(what)

@@ -42,6 +42,12 @@ impl Workspace {
         Some(self.peers.join("venv/bin/python")).filter(|path| path.is_file())
     }
 
+    /// Where Node finds the modules of interop/node.
+    pub(crate) fn node_modules(&self) -> Option<PathBuf> {
+        let modules = self.peers.join("node/node_modules");
+        Some(modules).filter(|modules| modules.join("@grpc/grpc-js/package.json").is_file())
+    }
+
     /// True if the interop package has a program of this name.
     pub(crate) fn has_program(&self, name: &str) -> bool {
         let bin = self.root.join("interop/src/bin");

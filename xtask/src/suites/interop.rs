@@ -1,17 +1,19 @@
 //! The official interop cases of grpc.testing.TestService, with programs of other stacks: their client and our server, our
-//! client and their server, ours with ours. In cleartext, and over TLS with certificates of the run.
+//! client and their server, ours with ours, theirs with theirs. In cleartext, and over TLS with certificates of the run.
 //!
-//! Left out: the compression, soak and ORCA cases, which come with what they need; cases with cloud credentials and ALTS.
+//! Soak is in [`super::soak`], servers that misbehave in [`super::negative`]. Left out: cases with cloud credentials and ALTS, and those that want several
+//! backends behind one name.
 
 use std::process::Command;
 use std::time::Duration;
 
-use super::peer;
 use super::tls::Certificates;
+use super::{peer, serve};
 use crate::process::{self, Server};
 use crate::suite::Verdict;
 use crate::workspace::Workspace;
 
+/// What every stack has.
 const CASES: [&str; 14] = [
     "empty_unary",
     "large_unary",
@@ -29,6 +31,29 @@ const CASES: [&str; 14] = [
     "unimplemented_service",
 ];
 
+/// Load reports; their checks are a balancer's in grpc-go's client, which must be told to use it.
+const ORCA: [&str; 2] = ["orca_per_rpc", "orca_oob"];
+const ORCA_BALANCER: &str =
+    r#"--service_config_json={"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}"#;
+
+/// Compression, whole: with a server that looks how messages came.
+const COMPRESSION: [&str; 4] = [
+    "client_compressed_unary",
+    "server_compressed_unary",
+    "client_compressed_streaming",
+    "server_compressed_streaming",
+];
+
+/// What our client does with `--compression` against servers that do not look: all kinds of call, and answers that must come as asked for.
+const COMPRESSED: [&str; 6] = [
+    "large_unary",
+    "client_streaming",
+    "server_streaming",
+    "ping_pong",
+    "custom_metadata",
+    "server_compressed_unary",
+];
+
 /// A case takes some 25 ms; one that does not end is a failure.
 const CASE_LIMIT: Duration = Duration::from_secs(30);
 /// For a client that runs all its cases in one process.
@@ -36,22 +61,27 @@ const ALL_LIMIT: Duration = Duration::from_secs(240);
 
 /// How a client is told what to do.
 #[derive(Clone, Copy)]
-enum Cases {
-    /// One of [`CASES`] for each process.
-    OneByOne,
-    /// `--test_case all`; it prints `NAME: ok` or `NAME: FAILED: WHY` for each, and may know cases of its own.
-    AllAtOnce,
+enum Cases<'a> {
+    /// One for each process.
+    OneByOne(&'a [&'a [&'static str]]),
+    /// `--test_case all`; it prints `NAME: ok` or `NAME: FAILED: WHY` for each, of so many at least, and may know cases of its own.
+    AllAtOnce(usize),
 }
 
 /// A stack of other people's.
 struct Stack<'a> {
     name: &'static str,
-    cases: Cases,
-    client: &'a dyn Fn() -> Command,
+    cases: Cases<'a>,
+    /// For a case.
+    client: &'a dyn Fn(&str) -> Command,
     server: &'a dyn Fn() -> Command,
+    /// What our client says to its server.
+    answers: &'a [&'a [&'static str]],
+    /// Algorithms its server has, and the flag that makes it use one.
+    compressions: &'a [(&'static str, Option<&'static str>)],
 }
 
-/// grpc-go's own programs; and ours with each other.
+/// grpc-go's own programs and ours, in all four pairings.
 pub(super) fn go(workspace: &Workspace) -> Verdict {
     go_over(workspace, None)
 }
@@ -64,11 +94,44 @@ pub(super) fn go_tls(workspace: &Workspace) -> Verdict {
 fn go_over(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
     let stack = Stack {
         name: "grpc-go",
-        cases: Cases::OneByOne,
-        client: &|| peer(workspace, "go-interop-client"),
+        cases: Cases::OneByOne(&[&CASES, &ORCA]),
+        client: &|case| {
+            let mut command = peer(workspace, "go-interop-client");
+            command.args(ORCA.contains(&case).then_some(ORCA_BALANCER));
+            command
+        },
         server: &|| peer(workspace, "go-interop-server"),
+        answers: &[&CASES, &ORCA],
+        compressions: &[],
     };
-    join([both_ways(workspace, &stack, tls), ours_with_ours(workspace, tls)])
+    let mut theirs = start((stack.server)(), tls)?;
+    let rig =
+        pairing("theirs with theirs", stack.cases, &mut theirs, &|case| told((stack.client)(case), tls));
+    join([rig, both_ways(workspace, &stack, tls), ours_with_ours(workspace, tls)])
+}
+
+/// A program of ours on grpc-go, whose own do not compress.
+pub(super) fn go_gzip(workspace: &Workspace) -> Verdict {
+    let mut ours = serve(workspace, "interop-server")?;
+    let theirs_to_ours = pairing("grpc-go client, our server", Cases::AllAtOnce(9), &mut ours, &|_| {
+        peer(workspace, GO_COMPRESSING)
+    });
+    let mut theirs = start(peer(workspace, GO_COMPRESSING), None)?;
+    // Its server answers as it is asked, whatever the request's fields say.
+    let cases: &[&[&str]] = &[COMPRESSED.get(..5).unwrap_or_default()];
+    let ours_to_theirs = pairing("our client, grpc-go server", Cases::OneByOne(cases), &mut theirs, &|_| {
+        compressing(workspace, "gzip")
+    });
+    join([theirs_to_ours, ours_to_theirs])
+}
+
+pub(super) const GO_COMPRESSING: &str = "go-compressing";
+
+/// Our client, whose calls are all compressed.
+fn compressing(workspace: &Workspace, algorithm: &str) -> Command {
+    let mut command = Command::new(workspace.program("interop-client"));
+    command.args(["--compression", algorithm]);
+    command
 }
 
 /// Scripts of interop/python on Google's own Python gRPC.
@@ -89,9 +152,11 @@ fn grpcio_over(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
     };
     let stack = Stack {
         name: "grpcio",
-        cases: Cases::AllAtOnce,
-        client: &|| script(GRPCIO_CLIENT),
+        cases: Cases::AllAtOnce(CASES.len()),
+        client: &|_| script(GRPCIO_CLIENT),
         server: &|| script(GRPCIO_SERVER),
+        answers: &[&CASES],
+        compressions: &[("gzip", Some("--compression=Gzip")), ("deflate", Some("--compression=Deflate"))],
     };
     both_ways(workspace, &stack, tls)
 }
@@ -111,15 +176,47 @@ pub(super) fn tonic(workspace: &Workspace) -> Verdict {
     let program = |name: &str| Command::new(target.join("release").join(name));
     let stack = Stack {
         name: "tonic",
-        cases: Cases::AllAtOnce,
-        client: &|| program("tonic-interop-client"),
+        cases: Cases::AllAtOnce(CASES.len()),
+        client: &|_| program("tonic-interop-client"),
         server: &|| program("tonic-interop-server"),
+        answers: &[&CASES],
+        compressions: &[("gzip", None), ("deflate", None), ("zstd", None)],
     };
     both_ways(workspace, &stack, None)
 }
 
+/// The script of interop/node on Google's own gRPC for Node.
+pub(super) fn node(workspace: &Workspace) -> Verdict {
+    node_over(workspace, None)
+}
+
+/// The same, over TLS.
+pub(super) fn node_tls(workspace: &Workspace) -> Verdict {
+    node_over(workspace, Some(&Certificates::make(workspace)?))
+}
+
+fn node_over(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
+    let script = |role: &str| {
+        let mut command = peer(workspace, "node");
+        command.arg(workspace.root.join(NODE)).arg(role);
+        command.envs(workspace.node_modules().map(|modules| ("NODE_PATH", modules)));
+        command
+    };
+    let stack = Stack {
+        name: "grpc-js",
+        cases: Cases::AllAtOnce(CASES.len()),
+        client: &|_| script("client"),
+        server: &|| script("server"),
+        answers: &[&CASES],
+        compressions: &[],
+    };
+    both_ways(workspace, &stack, tls)
+}
+
+pub(super) const NODE: &str = "interop/node/peer.js";
+
 /// A server that takes `--port N` and, with TLS, the official flags for it.
-fn start(server: Command, tls: Option<&Certificates>) -> Result<Server, String> {
+pub(super) fn start(server: Command, tls: Option<&Certificates>) -> Result<Server, String> {
     let mut command = server;
     if let Some(certificates) = tls {
         certificates.tell_server(&mut command);
@@ -134,23 +231,41 @@ fn start(server: Command, tls: Option<&Certificates>) -> Result<Server, String> 
 fn both_ways(workspace: &Workspace, stack: &Stack<'_>, tls: Option<&Certificates>) -> Verdict {
     let mut ours = start(Command::new(workspace.program("interop-server")), tls)?;
     let in_theirs = format!("{} client, our server", stack.name);
-    let theirs_to_ours = pairing(&in_theirs, stack.cases, &mut ours, &|| told(stack.client, tls));
+    let theirs_to_ours = pairing(&in_theirs, stack.cases, &mut ours, &|case| told((stack.client)(case), tls));
     let mut theirs = start((stack.server)(), tls)?;
     let in_ours = format!("our client, {} server", stack.name);
     let client = || Command::new(workspace.program("interop-client"));
-    let ours_to_theirs = pairing(&in_ours, Cases::OneByOne, &mut theirs, &|| told(&client, tls));
-    join([theirs_to_ours, ours_to_theirs])
+    let cases = Cases::OneByOne(stack.answers);
+    let ours_to_theirs = pairing(&in_ours, cases, &mut theirs, &|_| told(client(), tls));
+    let mut verdicts = vec![theirs_to_ours, ours_to_theirs];
+    for (algorithm, flag) in stack.compressions {
+        let mut server = (stack.server)();
+        server.args(flag.as_slice());
+        let mut theirs = start(server, tls)?;
+        let client = || compressing(workspace, algorithm);
+        let cases = Cases::OneByOne(&[&COMPRESSED]);
+        verdicts.push(pairing(algorithm, cases, &mut theirs, &|_| told(client(), tls)));
+    }
+    join(verdicts)
 }
 
+/// All cases, and all of them again with every algorithm.
 fn ours_with_ours(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
     let mut server = start(Command::new(workspace.program("interop-server")), tls)?;
     let client = || Command::new(workspace.program("interop-client"));
-    pairing("ours with ours", Cases::OneByOne, &mut server, &|| told(&client, tls))
+    let cases = Cases::OneByOne(&[&CASES, &COMPRESSION, &ORCA]);
+    let mut verdicts = vec![pairing("ours with ours", cases, &mut server, &|_| told(client(), tls))];
+    for algorithm in ["gzip", "deflate", "zstd"] {
+        let client = || compressing(workspace, algorithm);
+        let cases = Cases::OneByOne(&[&COMPRESSED, &COMPRESSION]);
+        verdicts.push(pairing(algorithm, cases, &mut server, &|_| told(client(), tls)));
+    }
+    join(verdicts)
 }
 
 /// A client that knows whether to speak TLS.
-fn told(client: &dyn Fn() -> Command, tls: Option<&Certificates>) -> Command {
-    let mut command = client();
+pub(super) fn told(client: Command, tls: Option<&Certificates>) -> Command {
+    let mut command = client;
     if let Some(certificates) = tls {
         certificates.tell_client(&mut command);
     }
@@ -158,7 +273,7 @@ fn told(client: &dyn Fn() -> Command, tls: Option<&Certificates>) -> Command {
 }
 
 /// One verdict of several.
-fn join(verdicts: [Verdict; 2]) -> Verdict {
+pub(super) fn join(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
     let (passed, failed): (Vec<Verdict>, Vec<Verdict>) = verdicts.into_iter().partition(Result::is_ok);
     let text = |verdicts: Vec<Verdict>, between| {
         verdicts
@@ -171,22 +286,22 @@ fn join(verdicts: [Verdict; 2]) -> Verdict {
 }
 
 /// One client against one server.
-fn pairing(name: &str, cases: Cases, server: &mut Server, client: &dyn Fn() -> Command) -> Verdict {
-    let (names, limit): (&[&str], _) = match cases {
-        Cases::OneByOne => (&CASES, CASE_LIMIT),
-        Cases::AllAtOnce => (&["all"], ALL_LIMIT),
+fn pairing(name: &str, cases: Cases<'_>, server: &mut Server, client: &dyn Fn(&str) -> Command) -> Verdict {
+    let (names, limit, fewest) = match cases {
+        Cases::OneByOne(lists) => (lists.concat(), CASE_LIMIT, lists.concat().len()),
+        Cases::AllAtOnce(fewest) => (vec!["all"], ALL_LIMIT, fewest),
     };
     let (mut passed, mut failures) = (0_usize, Vec::new());
     for case in names {
-        let mut command = client();
+        let mut command = client(case);
         command.args(["--server_host", "127.0.0.1", "--server_port", &server.port.to_string()]);
         let finished = process::run(command.args(["--test_case", case]), limit)?;
         let lines = |mark: &str| -> Vec<String> {
             finished.stdout.lines().filter(|line| line.contains(mark)).map(ToOwned::to_owned).collect()
         };
         match (finished.success(), cases) {
-            (true, Cases::OneByOne) => passed += 1,
-            (true, Cases::AllAtOnce) => passed += lines(": ok").len(),
+            (true, Cases::OneByOne(_)) => passed += 1,
+            (true, Cases::AllAtOnce(_)) => passed += lines(": ok").len(),
             (false, _) => {
                 failures.push(format!("{case}: {} {}", lines("FAILED").join("; "), finished.tail()));
             }
@@ -195,7 +310,7 @@ fn pairing(name: &str, cases: Cases, server: &mut Server, client: &dyn Fn() -> C
     }
     match failures.is_empty() {
         // A client that says nothing has tested nothing.
-        true if passed >= CASES.len() => Ok(format!("{name} {passed}/{passed}")),
+        true if passed >= fewest => Ok(format!("{name} {passed}/{passed}")),
         true => Err(format!("{name}: only {passed} cases ran")),
         false => Err(format!("{name}: {} failed\n{}", failures.len(), failures.join("\n"))),
     }

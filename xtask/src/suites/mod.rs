@@ -8,7 +8,9 @@ mod h2load;
 mod h2spec;
 mod hpack;
 mod interop;
+mod negative;
 mod nghttp;
+mod soak;
 mod tls;
 
 use std::process::Command;
@@ -124,6 +126,67 @@ pub(crate) const ALL: &[Suite] = &[
             Need::Ours("interop-client"),
         ],
         run: interop::tonic,
+    },
+    Suite {
+        name: "go_gzip",
+        needs: &[
+            Need::Peer(interop::GO_COMPRESSING),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+        ],
+        run: interop::go_gzip,
+    },
+    Suite {
+        name: "node",
+        needs: &[
+            Need::Node,
+            Need::File(interop::NODE),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+        ],
+        run: interop::node,
+    },
+    Suite {
+        name: "node_tls",
+        needs: &[
+            Need::Node,
+            Need::File(interop::NODE),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+            CERTIFICATES,
+        ],
+        run: interop::node_tls,
+    },
+    Suite {
+        name: "negative",
+        needs: &[
+            Need::Python,
+            Need::File(negative::SERVER),
+            Need::Peer("go-interop-http2"),
+            Need::Ours("interop-client"),
+        ],
+        run: negative::run,
+    },
+    Suite {
+        name: "soak",
+        needs: &[
+            Need::Peer("go-interop-client"),
+            Need::Peer("go-interop-server"),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+        ],
+        run: soak::cleartext,
+    },
+    Suite {
+        name: "soak_tls",
+        needs: &[
+            Need::Peer("go-interop-client"),
+            Need::Peer("go-interop-server"),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+            CERTIFICATES,
+        ],
+        run: soak::tls,
     },
     Suite {
         name: "hpack-judges",
