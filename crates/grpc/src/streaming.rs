@@ -90,7 +90,14 @@ impl<T> Streaming<T> {
         decoder: impl Decoder<Item = T, Error = Status> + Send + 'static,
         unpacking: Unpacking,
     ) -> Self {
-        Self { source, decoder: Box::new(decoder), unpacking, state: State::Open, throttle: None, was_compressed: false }
+        Self {
+            source,
+            decoder: Box::new(decoder),
+            unpacking,
+            state: State::Open,
+            throttle: None,
+            was_compressed: false,
+        }
     }
 
     /// Tells a good end to a channel's retry throttle.
