@@ -74,7 +74,7 @@ pub mod transport {
     pub use crate::Error;
     pub use crate::attempt::Attempt;
     pub use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
-    pub use crate::client::{Channel, ChannelStats, Endpoint};
+    pub use crate::client::{Channel, ChannelStats, Endpoint, LoadBalancing};
     #[cfg(feature = "tls")]
     pub use crate::server::HandshakeFailure;
     pub use crate::server::{DrainReport, Router, Server, ServerCounters, ThreadPerCore, UnfinishedCall};

@@ -4,10 +4,10 @@
 //! with what to do next and, when that changed, with a [`Picker`]: an immutable answer to "where does this call go?" that
 //! every caller asks without the policy.
 //!
-//! A policy decides between addresses. That there may be several connections to one is not its business: it is given a picker for
-//! the connections to the address it asked for, and a new one whenever they change ([`Policy::ready`]).
+//! A policy finds the first address that takes a connection. That there may be more connections, to the same and to the other
+//! addresses, is not its business: it is given a picker for all of them, and a new one whenever they change ([`Policy::ready`]).
 //!
-//! Left out: all policies but [`PickFirst`], choosing one by service configuration, and connections to several addresses at a time.
+//! Left out: policies that weigh what backends report (weighted round robin), outlier detection, subsets of many addresses.
 
 mod pick_first;
 mod spread;
@@ -20,7 +20,7 @@ use crate::Status;
 use crate::client::{Ops, StartCall};
 
 pub(crate) use pick_first::PickFirst;
-pub(crate) use spread::{Load, Spread};
+pub(crate) use spread::{Load, Order, Spread};
 
 /// Where a call goes.
 pub(crate) enum Pick {

@@ -1,5 +1,5 @@
-//! Several connections to one address: calls go to the one with the most free streams, and wait when none has any (gRFC A105,
-//! RFC 9113 §5.1.2).
+//! Several connections, to one address or to many: calls go to the one with the fewest calls, or to each in turn, and wait when
+//! none has a free stream (gRFC A48, A105, RFC 9113 §5.1.2).
 //!
 //! A stream is reserved before a call is sent to its connection, so that calls that come at once do not crowd on one. What
 //! is known of a connection is in its [`Load`]; only the connection's own task gives back, when a stream has ended.
@@ -8,7 +8,7 @@
 //! only on the connection's task, which looks for waiting calls each time it does. Left out: a limit that a peer lowers counts
 //! from the first call on that is refused by it.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use super::{Pick, Picker};
@@ -25,9 +25,14 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// Streams somebody has spoken for.
+    pub(crate) fn used(&self) -> u32 {
+        self.used.load(Ordering::Acquire)
+    }
+
     /// Streams nobody has spoken for.
     pub(crate) fn free(&self) -> u32 {
-        self.limit().saturating_sub(self.used.load(Ordering::Acquire))
+        self.limit().saturating_sub(self.used())
     }
 
     /// Streams the peer allows at once.
@@ -65,17 +70,47 @@ impl Load {
     }
 }
 
-/// The connections to one address.
-pub(crate) struct Spread(pub(crate) Vec<(Ops, Arc<Load>)>);
+/// Which of several connections with a free stream a call goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Order {
+    /// The one with the fewest calls; among equals each in turn.
+    #[default]
+    LeastUsed,
+    /// Each in turn.
+    InTurn,
+}
+
+/// The connections that calls are spread over.
+pub(crate) struct Spread {
+    order: Order,
+    connections: Vec<(Ops, Arc<Load>)>,
+    /// Where the next call begins to look, so that equals take turns.
+    next: AtomicUsize,
+}
+
+impl Spread {
+    pub(crate) fn new(order: Order, connections: Vec<(Ops, Arc<Load>)>) -> Self {
+        Self { order, connections, next: AtomicUsize::new(0) }
+    }
+
+    /// The connection to try first.
+    fn first_choice(&self) -> Option<&(Ops, Arc<Load>)> {
+        let start = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len().max(1);
+        let (before, after) = self.connections.split_at_checked(start)?;
+        let mut free = after.iter().chain(before).filter(|(_, load)| load.free() > 0);
+        match self.order {
+            Order::LeastUsed => free.min_by_key(|(_, load)| load.used()),
+            Order::InTurn => free.next(),
+        }
+    }
+}
 
 impl Picker for Spread {
     fn pick(&self, _: &StartCall) -> Pick {
         // Whoever loses a race for the last stream of one looks again; somebody got one then.
-        for _ in 0..=self.0.len() {
-            let freest = self.0.iter().max_by_key(|(_, load)| load.free());
-            match freest {
+        for _ in 0..=self.connections.len() {
+            match self.first_choice() {
                 Some((ops, load)) if load.try_reserve() => return Pick::Reserved(Arc::clone(ops)),
-                Some((_, load)) if load.free() == 0 => return Pick::Queue,
                 Some(_) => {}
                 None => return Pick::Queue,
             }
@@ -93,26 +128,29 @@ mod tests {
     fn picked(spread: &Spread) -> Option<usize> {
         let call = StartCall::for_tests(Arc::new(Inbound::unopened(WakeAt::End)));
         match spread.pick(&call) {
-            Pick::Reserved(ops) => spread.0.iter().position(|(other, _)| Arc::ptr_eq(other, &ops)),
+            Pick::Reserved(ops) => spread.connections.iter().position(|(other, _)| Arc::ptr_eq(other, &ops)),
             Pick::Queue => None,
             Pick::Connection(_) | Pick::Fail(_) | Pick::Drop(_) => panic!("a stream, or none"),
         }
     }
 
     #[test]
-    fn calls_go_where_most_streams_are_free_and_wait_when_none_is() {
-        let spread = Spread(vec![(Ops::default(), Arc::default()), (Ops::default(), Arc::default())]);
+    fn calls_go_where_the_fewest_are_and_wait_when_no_stream_is_free() {
+        let spread = Spread::new(
+            Order::LeastUsed,
+            vec![(Ops::default(), Arc::default()), (Ops::default(), Arc::default())],
+        );
         assert_eq!(picked(&spread), None, "nothing is known of either");
-        spread.0[0].1.begin(2, 3);
-        spread.0[1].1.begin(0, 2);
+        spread.connections[0].1.begin(2, 3);
+        spread.connections[1].1.begin(0, 2);
         let order: Vec<_> = (0..4).map(|_| picked(&spread)).collect();
         assert_eq!(order.iter().flatten().filter(|at| **at == 0).count(), 1);
         assert_eq!(order.iter().flatten().filter(|at| **at == 1).count(), 2);
         assert_eq!((order[0], order[3]), (Some(1), None));
-        spread.0[0].1.give_back(1);
+        spread.connections[0].1.give_back(1);
         assert_eq!((picked(&spread), picked(&spread)), (Some(0), None));
         // A limit that was lowered below what is open leaves nothing free.
-        spread.0[0].1.allow(1);
+        spread.connections[0].1.allow(1);
         assert_eq!(picked(&spread), None);
     }
 
@@ -120,7 +158,7 @@ mod tests {
     fn threads_that_reserve_at_once_get_no_more_than_there_are() {
         let load = Arc::new(Load::default());
         load.allow(1000);
-        let spread = Arc::new(Spread(vec![(Ops::default(), Arc::clone(&load))]));
+        let spread = Arc::new(Spread::new(Order::LeastUsed, vec![(Ops::default(), Arc::clone(&load))]));
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let spread = Arc::clone(&spread);

@@ -23,11 +23,12 @@ use clearway_transport::{
 };
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
 use super::backoff::{Backoff, Budget};
 use super::channel::{ConnectionId, Event, Shared, WaitsFor};
 use super::connection::{ClientConnection, Ops};
 use super::endpoint::{DEFAULT_CONNECT_TIMEOUT, Dialed, Endpoint};
-use super::pool::Pool;
+use super::pool::{Pool, Want};
 use super::start::unsent;
 use crate::balance::{Connectivity, Next, PickFirst, Policy, Reaction};
 use crate::cause::TransportEvent;
@@ -80,10 +81,7 @@ pub(super) struct Background {
     purpose: Purpose,
     candidate: Option<Candidate>,
     pool: Pool,
-    /// Between attempts to make another connection.
-    another: Backoff,
-    /// Not before this.
-    another_at: Option<Instant>,
+    addresses: Addresses,
     next_id: ConnectionId,
     /// The last state published.
     state: Connectivity,
@@ -97,9 +95,6 @@ impl Background {
         Self {
             shared,
             backoff: Backoff::new(endpoint.jitter),
-            another: Backoff::new(endpoint.jitter),
-            another_at: None,
-            endpoint: Arc::new(endpoint),
             policy: Box::new(PickFirst::default()),
             attempt_began: Instant::now(),
             budget: Budget::new(Instant::now(), DEFAULT_CONNECT_TIMEOUT),
@@ -107,7 +102,9 @@ impl Background {
             step: None,
             purpose: Purpose::Policy,
             candidate: None,
-            pool: Pool::default(),
+            pool: Pool::new(endpoint.balancing().order(), endpoint.jitter),
+            addresses: Addresses::default(),
+            endpoint: Arc::new(endpoint),
             next_id: 0,
             state: Connectivity::Idle,
             last_error: None,
@@ -160,6 +157,11 @@ impl Background {
             Event::Ready => self.ready(connection),
             Event::Crowded => self.pool.crowded(connection),
             Event::WearsOut => self.pool.wears_out(connection),
+            Event::Rests => {
+                if self.pool.rest(connection).is_some() {
+                    self.connections_changed();
+                }
+            }
             Event::GoingAway { answered } => self.lost(connection, None, answered),
             Event::Closed { closed, answered } => self.lost(connection, Some(closed.reason), answered),
         }
@@ -176,7 +178,10 @@ impl Background {
         self.last_error = None;
         if self.useless < USELESS {
             self.backoff.reset();
-            self.another.reset();
+            self.pool.encourage(&address);
+        }
+        if self.purpose == Purpose::Policy {
+            self.pool.settle(self.addresses.around(&address, self.endpoint.balancing()));
         }
         self.pool.add(id, ops, address);
         self.connections_changed();
@@ -192,11 +197,12 @@ impl Background {
 
     /// A connection takes no calls any more. One that is in no pool drains by itself.
     fn lost(&mut self, connection: ConnectionId, reason: Option<CloseReason>, answered: bool) {
-        if self.pool.remove(connection) {
+        if let Some(address) = self.pool.remove(connection) {
             self.useless = if answered { 0 } else { self.useless.saturating_add(1) };
             if self.useless >= USELESS {
-                self.another_at = Some(self.attempt_began + self.another.next());
+                self.pool.put_off(&address, self.attempt_began);
             }
+            self.addresses.doubt();
             self.connections_changed();
         } else if let Some(candidate) = self.candidate.take_if(|candidate| candidate.id == connection) {
             self.step = None;
@@ -210,12 +216,12 @@ impl Background {
             let error =
                 reason.map_or_else(|| "the peer is going away".to_owned(), |reason| reason.to_string());
             let why = self.failure(phase, &candidate.address, fault, error);
-            self.failed(why);
+            self.failed(&candidate.address, why);
         }
     }
 
     /// The connection that was being made could not be.
-    fn failed(&mut self, why: Status) {
+    fn failed(&mut self, address: &Address, why: Status) {
         self.last_error = Some(why.clone());
         match self.purpose {
             Purpose::Policy => {
@@ -223,11 +229,15 @@ impl Background {
                 self.react(reaction);
             }
             // The others go on.
-            Purpose::Another => self.another_at = Some(self.attempt_began + self.another.next()),
+            Purpose::Another => {
+                self.pool.put_off(address, self.attempt_began);
+                self.addresses.doubt();
+            }
         }
     }
 
-    /// Makes another connection if calls wait for streams, or one wears out; says when to look again if that is to be later.
+    /// Makes another connection if an address has none, calls wait for streams, or one wears out; or asks the resolver again.
+    /// Says when to look again if that is to be later.
     fn want_another(&mut self) -> Option<Instant> {
         if self.step.is_some() || self.candidate.is_some() {
             return None;
@@ -235,15 +245,38 @@ impl Background {
         if self.shared.places.taken() == 0 {
             self.pool.relax();
         }
-        let most = self.endpoint.connections.most;
-        let address = self.pool.wants_another(self.shared.has_waiting(), most)?.clone();
         let now = Instant::now();
-        if let Some(at) = self.another_at.filter(|at| now < *at) {
-            return Some(at);
+        let ask_at = self.addresses.ask_at().filter(|_| self.pool.is_spread() && !self.pool.is_empty());
+        if ask_at.is_some_and(|at| at <= now) {
+            self.purpose = Purpose::Another;
+            self.step = Some(self.resolution(now));
+            return None;
         }
-        (self.another_at, self.attempt_began) = (None, now);
-        self.dial(address, Purpose::Another);
-        None
+        let most = self.endpoint.connections.most;
+        match self.pool.wants_another(self.shared.has_waiting(), most, now) {
+            Want::Nothing => ask_at,
+            Want::Later(at) => Some(ask_at.map_or(at, |ask_at| ask_at.min(at))),
+            Want::To(address) => {
+                self.attempt_began = now;
+                self.dial(address, Purpose::Another);
+                None
+            }
+        }
+    }
+
+    /// The resolver was asked again, while there are connections.
+    fn resolved_again(&mut self, answer: Result<Vec<Address>, Status>) {
+        let now = Instant::now();
+        match (answer, self.pool.some_address().cloned()) {
+            (Ok(addresses), Some(member)) if addresses.contains(&member) => {
+                self.addresses.said(addresses, now);
+                if self.pool.settle(self.addresses.around(&member, self.endpoint.balancing())) {
+                    self.connections_changed();
+                }
+            }
+            // Connections that work are not given up for an answer that knows none of them.
+            _ => self.addresses.said_nothing(now),
+        }
     }
 
     /// What the calls that wait here wait for.
@@ -256,7 +289,14 @@ impl Background {
 
     fn on_done(&mut self, done: Done) {
         let reaction = match done {
+            Done::Resolved(answer) if self.purpose == Purpose::Another => {
+                self.resolved_again(answer);
+                return;
+            }
             Done::Resolved(answer) => {
+                if let Ok(addresses) = &answer {
+                    self.addresses.said(addresses.clone(), Instant::now());
+                }
                 self.last_error = answer.as_ref().err().cloned().or(self.last_error.take());
                 self.policy.resolved(answer)
             }
@@ -264,8 +304,8 @@ impl Background {
                 self.begin(address, dialed);
                 return;
             }
-            Done::Dialed(_, Err(why)) => {
-                self.failed(why);
+            Done::Dialed(address, Err(why)) => {
+                self.failed(&address, why);
                 return;
             }
             Done::SettingsLate(address) => {
@@ -273,7 +313,7 @@ impl Background {
                 let error = self.budget.late();
                 let fault = ConnectFault::of(&error);
                 let why = self.failure(ConnectPhase::Settings, &address, fault, error.to_string());
-                self.failed(why);
+                self.failed(&address, why);
                 return;
             }
             Done::Rested => self.policy.rested(),
@@ -313,10 +353,15 @@ impl Background {
         let now = Instant::now();
         let not_before = if self.useless < USELESS { now } else { self.attempt_began + self.backoff.next() };
         self.attempt_began = now.max(not_before);
+        self.resolving = Some(self.budget_from(self.attempt_began));
+        self.step = Some(self.resolution(not_before));
+    }
+
+    /// Asks the resolver, not before this.
+    fn resolution(&self, not_before: Instant) -> Step {
         let endpoint = Arc::clone(&self.endpoint);
-        let budget = self.budget_from(self.attempt_began);
-        self.resolving = Some(budget);
-        self.step = Some(Box::pin(async move {
+        let budget = self.budget_from(not_before);
+        Box::pin(async move {
             tokio::time::sleep_until(not_before).await;
             if let Some(why) = endpoint.refusal() {
                 let error = io::Error::new(io::ErrorKind::InvalidInput, why);
@@ -334,7 +379,7 @@ impl Background {
                 Ok(answer) => answer.map_err(|error| refused(&error)),
                 Err(late) => Err(connect_failed(ConnectPhase::Resolve, endpoint.to_string(), &late)),
             })
-        }));
+        })
     }
 
     fn dial(&mut self, address: Address, purpose: Purpose) {

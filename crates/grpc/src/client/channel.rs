@@ -41,6 +41,8 @@ pub(crate) enum Event {
     Crowded,
     /// Its stream ids run out: another connection is wanted before they have.
     WearsOut,
+    /// It had no calls for so long that it ends.
+    Rests,
     /// It takes no more calls. `answered` says whether it ever brought a response.
     GoingAway { answered: bool },
     /// It is over.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::Channel;
 use super::knobs::connections::Connections;
-use super::knobs::{Repeats, Vigilance};
+use super::knobs::{LoadBalancing, Repeats, Vigilance};
 use crate::Error;
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
@@ -79,6 +79,7 @@ pub struct Endpoint {
     pub(super) driver: DriverConfig,
     pub(super) observe: Option<ObserverFactory>,
     pub(super) jitter: Option<f64>,
+    pub(super) balancing: LoadBalancing,
     pub(super) repeats: Repeats,
     pub(super) vigilance: Vigilance,
     pub(super) connector: Option<Arc<dyn Fn() -> Connecting + Send + Sync>>,
@@ -134,6 +135,7 @@ impl Endpoint {
             driver: DriverConfig::default(),
             observe: None,
             jitter: None,
+            balancing: LoadBalancing::default(),
             repeats: Repeats::default(),
             vigilance: Vigilance::default(),
             connector: None,

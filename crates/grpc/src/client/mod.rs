@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod addresses;
 mod attempts;
 mod background;
 mod backoff;
@@ -57,7 +58,7 @@ pub use grpc::{DEFAULT_MAX_DECODING_MESSAGE_SIZE, Grpc};
 pub use knobs::{
     DEFAULT_IDLE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL, DEFAULT_KEEP_ALIVE_TIMEOUT,
     DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, DEFAULT_PROBE_AFTER_SILENCE, DEFAULT_RETRY_BUFFER_SIZE,
-    DEFAULT_RETRY_CALL_BUFFER_SIZE, MIN_KEEP_ALIVE_INTERVAL,
+    DEFAULT_RETRY_CALL_BUFFER_SIZE, LoadBalancing, MIN_KEEP_ALIVE_INTERVAL,
 };
 pub use path::{InvalidPath, MethodPath};
 pub use route::{CallRoute, GrpcService};

@@ -1,8 +1,9 @@
-//! The connections of a channel to one address: usually one. More are made when calls wait because the peer allows no more
-//! streams at once, up to [`Endpoint::max_connections_per_address`](super::Endpoint::max_connections_per_address); and one is
-//! made in good time for one whose stream ids run out (RFC 9113 §5.1.1).
+//! The connections of a channel: usually one to every address that the balancing policy spreads calls over
+//! ([`LoadBalancing`](super::LoadBalancing)). More are made when calls wait because the peers allow no more streams at once, up to
+//! [`Endpoint::max_connections_per_address`](super::Endpoint::max_connections_per_address); and one is made in good time for one
+//! whose stream ids run out (RFC 9113 §5.1.1).
 //!
-//! One connection takes calls without being asked how many it has; from the second on streams are reserved
+//! A connection that is alone takes calls without being asked how many it has; from the second on streams are reserved
 //! ([`crate::balance::Spread`]).
 //!
 //! Invariant: connections in here are ready, and were not told to end. Left out: closing what is not needed any more before its
@@ -11,49 +12,130 @@
 use std::sync::Arc;
 
 use clearway_transport::Address;
+use tokio::time::Instant;
 
+use super::backoff::Backoff;
 use super::channel::ConnectionId;
 use super::connection::{ClientOp, Ops};
-use crate::balance::{Load, One, Picker, Spread};
+use crate::balance::{Load, One, Order, Picker, Spread};
 
 /// A connection that takes calls.
 struct Member {
     id: ConnectionId,
     ops: Ops,
+    address: Address,
     /// Once it is one of several.
     load: Option<Arc<Load>>,
     /// Its stream ids run out: it serves until there is another.
     worn: bool,
 }
 
-/// The connections to one address; see the [module](self).
-#[derive(Default)]
+/// An address that calls go to.
+struct Site {
+    address: Address,
+    backoff: Backoff,
+    /// No attempt before this: the last one failed.
+    not_before: Option<Instant>,
+    /// Its connection was idle for so long that it was closed; there is no hurry for another.
+    rests: bool,
+}
+
+/// Whether another connection is to be made, beside those there are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Want {
+    Nothing,
+    /// Not before this.
+    Later(Instant),
+    To(Address),
+}
+
+/// The connections; see the [module](self).
 pub(super) struct Pool {
-    address: Option<Address>,
+    sites: Vec<Site>,
     members: Vec<Member>,
+    order: Order,
+    jitter: Option<f64>,
     /// Calls wait for a stream of the only connection.
     crowded: bool,
 }
 
 impl Pool {
-    /// A connection to the address is ready. It takes the place of those that are worn out.
-    pub(super) fn add(&mut self, id: ConnectionId, ops: Ops, address: Address) {
-        self.members.retain(|member| {
-            if member.worn {
-                member.ops.drain();
-            }
-            !member.worn
-        });
-        self.address = Some(address);
-        self.crowded = false;
-        self.members.push(Member { id, ops, load: None, worn: false });
+    pub(super) fn new(order: Order, jitter: Option<f64>) -> Self {
+        Self { sites: Vec::new(), members: Vec::new(), order, jitter, crowded: false }
     }
 
-    /// A connection takes no more calls; false if it was none of these.
-    pub(super) fn remove(&mut self, id: ConnectionId) -> bool {
-        let before = self.members.len();
-        self.members.retain(|member| member.id != id);
-        self.members.len() < before
+    /// Calls go to these addresses from here on, and to no other. True if connections were given up for it.
+    pub(super) fn settle(&mut self, addresses: impl IntoIterator<Item = Address>) -> bool {
+        let mut before = core::mem::take(&mut self.sites);
+        for address in addresses {
+            if self.sites.iter().all(|site| site.address != address) {
+                let known = before.iter().position(|site| site.address == address);
+                let mut site = match known {
+                    Some(at) => before.swap_remove(at),
+                    None => {
+                        Site { address, backoff: Backoff::new(self.jitter), not_before: None, rests: false }
+                    }
+                };
+                site.rests = false;
+                self.sites.push(site);
+            }
+        }
+        let (sites, had) = (&self.sites, self.members.len());
+        self.members.retain(|member| {
+            let stays = sites.iter().any(|site| site.address == member.address);
+            if !stays {
+                member.ops.drain();
+            }
+            stays
+        });
+        self.members.len() < had
+    }
+
+    /// A connection is ready. It takes the place of those to its address that are worn out.
+    pub(super) fn add(&mut self, id: ConnectionId, ops: Ops, address: Address) {
+        self.members.retain(|member| {
+            let replaced = member.worn && member.address == address;
+            if replaced {
+                member.ops.drain();
+            }
+            !replaced
+        });
+        self.crowded = false;
+        self.members.push(Member { id, ops, address, load: None, worn: false });
+    }
+
+    /// A connection takes no more calls; says where it went to if it was one of these.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Address> {
+        let at = self.members.iter().position(|member| member.id == id)?;
+        Some(self.members.remove(at).address)
+    }
+
+    /// A connection was idle for long enough. Says what [`Pool::remove`] does.
+    pub(super) fn rest(&mut self, id: ConnectionId) -> Option<Address> {
+        let address = self.remove(id)?;
+        if let Some(site) = self.site(&address) {
+            site.rests = true;
+        }
+        Some(address)
+    }
+
+    fn site(&mut self, address: &Address) -> Option<&mut Site> {
+        self.sites.iter_mut().find(|site| site.address == *address)
+    }
+
+    /// The last attempt to have a connection there, which began then, was in vain.
+    pub(super) fn put_off(&mut self, address: &Address, began: Instant) {
+        if let Some(site) = self.site(address) {
+            site.not_before = Some(began + site.backoff.next());
+        }
+    }
+
+    /// An attempt to have a connection there was not in vain.
+    pub(super) fn encourage(&mut self, address: &Address) {
+        if let Some(site) = self.site(address) {
+            site.backoff.reset();
+            site.not_before = None;
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -62,6 +144,16 @@ impl Pool {
 
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// True if calls are to be spread over several addresses.
+    pub(super) fn is_spread(&self) -> bool {
+        self.sites.len() > 1
+    }
+
+    /// Where one of the connections goes to.
+    pub(super) fn some_address(&self) -> Option<&Address> {
+        self.members.first().map(|member| &member.address)
     }
 
     /// Calls wait in the only connection.
@@ -82,17 +174,31 @@ impl Pool {
     }
 
     /// Where another connection should go to. `waiting`: calls wait in the channel although it is ready.
-    pub(super) fn wants_another(&self, waiting: bool, cap: usize) -> Option<&Address> {
+    pub(super) fn wants_another(&self, waiting: bool, cap: usize, now: Instant) -> Want {
         let unclear = |member: &Member| {
             member.ops.is_closed() || member.load.as_ref().is_some_and(|load| !load.is_known())
         };
-        if self.members.iter().any(unclear) {
-            // Its report is on the way; what waits may wait for that alone.
-            return None;
+        // Its report is on the way; what waits may wait for that alone. And the first connection is the policy's.
+        if self.members.is_empty() || self.members.iter().any(unclear) {
+            return Want::Nothing;
         }
-        let fresh = self.members.iter().filter(|member| !member.worn).count();
-        let needed = fresh == 0 || ((waiting || self.crowded) && fresh < cap);
-        self.address.as_ref().filter(|_| needed && !self.members.is_empty())
+        let pressed = waiting || self.crowded;
+        let fresh = |site: &Site| {
+            self.members.iter().filter(|member| !member.worn && member.address == site.address).count()
+        };
+        let needs = |(fresh, site): &(usize, &Site)| {
+            if *fresh == 0 { pressed || !site.rests } else { pressed && *fresh < cap }
+        };
+        let mut sites: Vec<_> = self.sites.iter().map(|site| (fresh(site), site)).filter(needs).collect();
+        sites.sort_by_key(|(fresh, _)| *fresh);
+        let mut later = None;
+        for (_, site) in sites {
+            match site.not_before.filter(|at| now < *at) {
+                Some(at) => later = Some(later.map_or(at, |other: Instant| other.min(at))),
+                None => return Want::To(site.address.clone()),
+            }
+        }
+        later.map_or(Want::Nothing, Want::Later)
     }
 
     /// What the peer allows on each connection, if calls wait for that.
@@ -121,7 +227,7 @@ impl Pool {
             });
             (Arc::clone(&member.ops), Arc::clone(load))
         };
-        Arc::new(Spread(self.members.iter_mut().map(share).collect()))
+        Arc::new(Spread::new(self.order, self.members.iter_mut().map(share).collect()))
     }
 
     /// Lets every connection end when its calls have.
@@ -129,5 +235,71 @@ impl Pool {
         for member in &self.members {
             member.ops.drain();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    fn address(port: u16) -> Address {
+        Address::Tcp(([127, 0, 0, 1], port).into())
+    }
+
+    fn pool(ports: &[u16]) -> Pool {
+        let mut pool = Pool::new(Order::LeastUsed, Some(0.5));
+        pool.settle(ports.iter().map(|port| address(*port)));
+        pool
+    }
+
+    #[test]
+    fn every_address_gets_a_connection_and_a_failing_one_its_own_back_off() {
+        let (mut pool, now) = (pool(&[1, 2, 3, 2]), Instant::now());
+        assert_eq!(pool.wants_another(false, 4, now), Want::Nothing, "the first is the policy's");
+        pool.add(1, Ops::default(), address(2));
+        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(1)));
+        pool.put_off(&address(1), now);
+        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(3)));
+        pool.add(3, Ops::default(), address(3));
+        let first = now + Duration::from_secs(1);
+        assert_eq!(pool.wants_another(false, 4, now), Want::Later(first));
+        assert_eq!(pool.wants_another(false, 4, first), Want::To(address(1)));
+        pool.put_off(&address(1), first);
+        assert_eq!(pool.wants_another(false, 4, first), Want::Later(first + Duration::from_millis(1_600)));
+    }
+
+    #[test]
+    fn calls_that_wait_get_a_connection_where_there_are_fewest() {
+        let (mut pool, now) = (pool(&[1, 2]), Instant::now());
+        for (id, port) in [(1, 1), (2, 2), (3, 1)] {
+            pool.add(id, Ops::default(), address(port));
+        }
+        assert_eq!(pool.wants_another(false, 2, now), Want::Nothing);
+        assert_eq!(pool.wants_another(true, 2, now), Want::To(address(2)));
+        pool.add(4, Ops::default(), address(2));
+        assert_eq!(pool.wants_another(true, 2, now), Want::Nothing, "the cap");
+    }
+
+    #[test]
+    fn an_address_whose_connection_was_idle_rests_until_calls_wait() {
+        let (mut pool, now) = (pool(&[1, 2]), Instant::now());
+        pool.add(1, Ops::default(), address(1));
+        pool.add(2, Ops::default(), address(2));
+        assert_eq!(pool.rest(2), Some(address(2)));
+        assert_eq!(pool.wants_another(false, 4, now), Want::Nothing);
+        assert_eq!(pool.wants_another(true, 4, now), Want::To(address(2)));
+    }
+
+    #[test]
+    fn an_address_that_is_gone_loses_its_connections() {
+        let (mut pool, now) = (pool(&[1, 2]), Instant::now());
+        pool.add(1, Ops::default(), address(1));
+        pool.add(2, Ops::default(), address(2));
+        assert!(!pool.settle([address(2), address(1)]));
+        assert!(pool.settle([address(2), address(3)]));
+        assert_eq!((pool.len(), pool.remove(1)), (1, None));
+        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(3)));
     }
 }

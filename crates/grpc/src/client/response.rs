@@ -125,10 +125,12 @@ impl Handler for ClientConnection {
         self.tell(Event::Ready);
     }
 
-    fn on_going_away(&mut self, _: &mut Tx, _: Farewell) {
-        // It was idle for long enough, or is old.
+    fn on_going_away(&mut self, _: &mut Tx, why: Farewell) {
         self.stop_sharing();
-        self.tell(Event::GoingAway { answered: self.answered });
+        self.tell(match why {
+            Farewell::MaxIdle => Event::Rests,
+            Farewell::MaxAge | Farewell::Shutdown => Event::GoingAway { answered: self.answered },
+        });
         self.hand_back_waiting();
     }
 

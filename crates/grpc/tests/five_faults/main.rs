@@ -14,5 +14,6 @@
 mod connection_per_call;
 mod far;
 mod log;
+mod one_backend;
 mod service;
 mod small_windows;

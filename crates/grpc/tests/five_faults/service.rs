@@ -1,12 +1,14 @@
 //! The service all of them call: octets for messages.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use clearway::client::{Grpc, MethodPath};
 use clearway::codec::BytesCodec;
 use clearway::server::GenericService;
-use clearway::transport::{Address, Channel, Listener, Server};
+use clearway::transport::{Address, Channel, Listener, Router, Server};
 use clearway::{Request, Response, Status, Streaming};
 use tokio::task::JoinSet;
 use tokio_stream::Stream;
@@ -73,13 +75,25 @@ fn path(method: &str) -> MethodPath {
     MethodPath::new(&format!("/t.S/{method}")).unwrap()
 }
 
+/// As [`service`], without streams; counts the calls.
+pub(crate) fn counting(calls: Arc<AtomicUsize>) -> GenericService {
+    GenericService::new("t.S").unary("Echo", BytesCodec, move |request: Request<Bytes>| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        async move { Ok(Response::new(request.into_inner())) }
+    })
+}
+
 /// Serves `server` on a free port of loopback until what is returned beside its address is dropped.
 pub(crate) async fn listen(server: Server) -> (SocketAddr, JoinSet<()>) {
-    let listener = Listener::bind(&Address::Tcp(([127, 0, 0, 1], 0).into())).await.unwrap();
+    listen_at(([127, 0, 0, 1], 0).into(), server.add_service(service())).await
+}
+
+/// As [`listen`], at an address.
+pub(crate) async fn listen_at(address: SocketAddr, router: Router) -> (SocketAddr, JoinSet<()>) {
+    let listener = Listener::bind(&Address::Tcp(address)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut serving = JoinSet::new();
     serving.spawn(async move {
-        let router = server.add_service(service());
         router.serve_with_listener(listener, core::future::pending()).await.unwrap();
     });
     (address, serving)

@@ -1,10 +1,12 @@
 //! Knobs of [`Endpoint`](super::Endpoint), by topic.
 
+pub(super) mod balancing;
 pub(super) mod connections;
 mod interceptors;
 mod keepalive;
 mod retry;
 
+pub use balancing::LoadBalancing;
 pub use connections::{DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_CONNECTIONS_PER_ADDRESS};
 pub(super) use keepalive::Vigilance;
 pub(crate) use keepalive::user_timeout;

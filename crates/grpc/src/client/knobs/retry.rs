@@ -13,7 +13,7 @@ pub const DEFAULT_RETRY_BUFFER_SIZE: usize = 16 * 1024 * 1024;
 /// What the knobs here set.
 #[derive(Clone, Debug)]
 pub(in crate::client) struct Repeats {
-    config: Option<ServiceConfig>,
+    pub(super) config: Option<ServiceConfig>,
     pub(in crate::client) wait_for_ready: bool,
     max_attempts: u32,
     per_call: usize,

@@ -16,7 +16,7 @@ type Problem = String;
 type Fields = Map<String, Value>;
 
 /// The balancing policies this library has.
-const POLICIES: &[&str] = &["pick_first"];
+const POLICIES: &[&str] = &["pick_first", "round_robin", "least_request_experimental"];
 /// proto3's longest duration, in seconds: about 10,000 years.
 const MAX_SECONDS: u64 = 315_576_000_000;
 
