@@ -118,6 +118,9 @@ violations! {
     // RFC 9113 §3.4, §4.
     /// §3.4: the client's first octets are not the preface.
     BadPreface => Connection, PROTOCOL_ERROR, "bad connection preface";
+    /// §3.4: the first octets are a record of TLS (RFC 8446 §5.1).
+    TlsHandshake => Connection, PROTOCOL_ERROR,
+        "the client speaks TLS and this port is cleartext: its target must say http://, or the server needs TLS";
     /// §3.4: the first octets are an HTTP/1.x request line.
     Http1Request => Connection, HTTP_1_1_REQUIRED, "HTTP/1.x request on an HTTP/2 port";
     /// §3.4: the first frame is not SETTINGS.

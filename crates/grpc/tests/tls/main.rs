@@ -9,6 +9,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod identity;
+mod mismatch;
+mod reload;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -17,8 +21,8 @@ use clearway::client::{Grpc, MethodPath};
 use clearway::codec::BytesCodec;
 use clearway::server::GenericService;
 use clearway::transport::{
-    Address, Certificate, Channel, ClientTlsConfig, ConnectPhase, Endpoint, Identity, Listener, Router,
-    Server, ServerTlsConfig, TransportEvent,
+    Address, Certificate, Channel, ClientTlsConfig, ConnectFault, ConnectPhase, Endpoint, Identity, Listener,
+    Router, Server, ServerTlsConfig, TransportEvent,
 };
 use clearway::{Code, Request, Response, Status, Streaming};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -28,6 +32,8 @@ use tokio::net::TcpStream;
 /// An authority, and a certificate for 127.0.0.1 and `server.test` that it signed.
 struct Certificates {
     authority: Certificate,
+    authority_pem: String,
+    issuer: Issuer<'static, KeyPair>,
     server: Identity,
 }
 
@@ -36,12 +42,21 @@ fn certificates() -> Certificates {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "the authority of a test");
     let key = KeyPair::generate().unwrap();
-    let authority = Certificate::from_pem(params.self_signed(&key).unwrap().pem());
+    let authority_pem = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
+    let (certificate, key) = signed(&issuer, &server_params());
+    let server = Identity::from_pem(certificate, key);
+    Certificates { authority: Certificate::from_pem(&authority_pem), authority_pem, issuer, server }
+}
+
+fn server_params() -> CertificateParams {
+    CertificateParams::new(["127.0.0.1", "server.test"].map(String::from).to_vec()).unwrap()
+}
+
+/// A certificate and its key, in PEM.
+fn signed(issuer: &Issuer<'static, KeyPair>, params: &CertificateParams) -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    let names = ["127.0.0.1", "server.test"].map(String::from).to_vec();
-    let pem = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap().pem();
-    Certificates { authority, server: Identity::from_pem(pem, key.serialize_pem()) }
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
 }
 
 impl Certificates {
@@ -122,6 +137,15 @@ async fn failure(endpoint: Endpoint) -> (ConnectPhase, String) {
     assert_eq!(status.code(), Code::Unavailable);
     match &status.transport().unwrap().event {
         TransportEvent::Connect { phase, .. } => (*phase, error.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The same, for a program.
+async fn fault(endpoint: Endpoint) -> ConnectFault {
+    let error = endpoint.connect().await.unwrap_err();
+    match error.status().and_then(Status::transport).map(|cause| &cause.event) {
+        Some(TransportEvent::Connect { fault, .. }) => *fault,
         other => panic!("{other:?}"),
     }
 }

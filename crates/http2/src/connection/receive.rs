@@ -209,7 +209,12 @@ impl Rx {
         let (head, rest) = input.split_at_checked(taken).unwrap_or((input, &[]));
         if !expected.starts_with(head) {
             let began = PREFACE.get(..matched).unwrap_or_default();
-            return Err(if is_http1(began, input) { Violation::Http1Request } else { Violation::BadPreface });
+            return Err(match input {
+                _ if is_http1(began, input) => Violation::Http1Request,
+                // RFC 8446 §5.1: a handshake message, version 3.x.
+                [22] | [22, 3, ..] if began.is_empty() => Violation::TlsHandshake,
+                _ => Violation::BadPreface,
+            });
         }
         if taken == expected.len() {
             self.phase = Phase::Header;

@@ -74,6 +74,7 @@ fn provoke(rule: Violation) -> Peer {
         Violation::BadPreface => {
             octets(Peer::of_silent_server(Config::default()), b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n")
         }
+        Violation::TlsHandshake => octets(Peer::of_silent_server(Config::default()), &[22, 3, 1, 2, 0, 1]),
         Violation::Http1Request => {
             octets(Peer::of_silent_server(Config::default()), b"GET / HTTP/1.1\r\n\r\n")
         }

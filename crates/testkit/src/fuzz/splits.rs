@@ -77,9 +77,9 @@ fn outcome(app: App, streams: usize, failure: Option<ConnectionError>) -> Outcom
             data.clear();
         }
     }
-    // Whether somebody speaks HTTP/1.x is guessed from what of the first line has come.
+    // Whether somebody speaks HTTP/1.x or TLS is guessed from what of the first line or record has come.
     let failure = failure.map(|error| match error.violation {
-        Violation::Http1Request => Violation::BadPreface,
+        Violation::Http1Request | Violation::TlsHandshake => Violation::BadPreface,
         other => other,
     });
     (events, bodies, failure)

@@ -36,7 +36,11 @@ const FIRST_OCTETS: usize = 16;
 const BOW_OUT: Duration = Duration::from_secs(1);
 const BOW_OUT_READS: usize = 16;
 /// Alert: fatal, unexpected_message (RFC 8446 §6.2), for a peer that never began a handshake.
-const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 1, 0, 2, 2, 10];
+const UNEXPECTED_MESSAGE: &[u8] = &[21, 3, 1, 0, 2, 2, 10];
+/// What somebody reads who speaks cleartext HTTP/1 to a port with TLS.
+const HTTP1_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    content-type: text/plain\r\ncontent-length: 65\r\nconnection: close\r\n\r\n\
+    This port speaks HTTP/2 over TLS (gRPC): say https:// to reach it";
 
 thread_local! {
     /// Taken out while it is used, as the driver's own scratch is.
@@ -53,8 +57,7 @@ pub struct TlsStream<Io> {
     /// Nothing comes after this, but what came before it is still to be taken.
     failed: Option<io::Error>,
     closing: bool,
-    /// No octet has come yet.
-    fresh: bool,
+    begun: Begun,
     /// What was asked of our resolvers.
     notes: Notes,
 }
@@ -79,7 +82,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
             untaken: Vec::new(),
             failed: None,
             closing: false,
-            fresh: true,
+            begun: Begun::Nothing,
             notes: Notes::default(),
         }
     }
@@ -148,9 +151,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
             return Err(self.error(TlsFailure::Lost, "the peer closed it"));
         }
         // RFC 8446 §5.1: the content type of a first record is handshake or alert.
-        if core::mem::take(&mut self.fresh) && !matches!(input, [21 | 22, ..]) {
-            self.fresh = true;
+        let is_tls = self.begun == Begun::Tls || matches!(input, [21 | 22, ..]);
+        self.begun = Begun::Tls;
+        if !is_tls {
             let spoken = Spoken::of(input.get(..FIRST_OCTETS).unwrap_or(input));
+            self.begun = Begun::Cleartext(spoken);
             return Err(self.error(TlsFailure::NotTls(spoken), ""));
         }
         while !input.is_empty() && self.session.is_handshaking() {
@@ -167,11 +172,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
     /// sends would be answered with a reset, and the alert lost.
     pub(super) async fn bow_out(&mut self) {
         let last_words = async {
-            if self.fresh {
-                let mut alert = &UNEXPECTED_MESSAGE[..];
-                while !alert.is_empty() {
-                    let sent = poll_fn(|cx| Pin::new(&mut self.io).poll_write(cx, alert)).await?;
-                    alert = alert.get(sent.max(1)..).unwrap_or_default();
+            if let Begun::Cleartext(spoken) = self.begun {
+                let mut answer = if spoken == Spoken::Http1 { HTTP1_ANSWER } else { UNEXPECTED_MESSAGE };
+                while !answer.is_empty() {
+                    let sent = poll_fn(|cx| Pin::new(&mut self.io).poll_write(cx, answer)).await?;
+                    answer = answer.get(sent.max(1)..).unwrap_or_default();
                 }
                 poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await?;
             } else {
@@ -264,6 +269,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
         CIPHERTEXT.set(Some(scratch));
         outcome
     }
+}
+
+/// How the peer began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    /// It said nothing yet.
+    Nothing,
+    /// With a record.
+    Tls,
+    /// With something else.
+    Cleartext(Spoken),
 }
 
 /// What became of decrypted octets.

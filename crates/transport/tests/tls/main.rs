@@ -12,9 +12,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod choices;
 mod ends;
 mod handshakes;
 mod records;
+mod reload;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
