@@ -184,3 +184,36 @@ fn calls_can_be_spawned() {
     let _ = call;
     assert_eq!(private::Plain::default().text, "");
 }
+
+#[tokio::test]
+async fn interceptors_go_around_clients_and_servers() {
+    type Intercepted<F> = clearway::service::interceptor::InterceptedService<Channel, F>;
+
+    #[derive(Clone)]
+    struct Token;
+
+    impl clearway::service::Interceptor for Token {
+        fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+            let method = request.extensions().get::<clearway::GrpcMethod>().unwrap().method().to_owned();
+            request.metadata_mut().insert("token", method.parse().unwrap());
+            Ok(request)
+        }
+    }
+
+    let check = |request: Request<()>| match request.metadata().get("token") {
+        Some(token) if token == "GetBook" => Ok(request),
+        _ => Err(Status::unauthenticated("no token")),
+    };
+    let channel = Server::builder().add_service(LibraryServer::with_interceptor(Shelf, check)).in_process();
+    let request = || GetBookRequest { name: "Emma".to_owned(), edition: None };
+
+    let plain = LibraryClient::new(channel.clone());
+    assert_eq!(plain.get_book(request()).await.unwrap_err().code(), Code::Unauthenticated);
+    let with_token: LibraryClient<Intercepted<Token>> =
+        LibraryClient::with_interceptor(channel, Token).max_decoding_message_size(1000);
+    assert_eq!(with_token.get_book(request()).await.unwrap().into_inner().name, "Emma");
+    assert_eq!(
+        with_token.clone().list_books(Page::default()).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
+}

@@ -65,6 +65,7 @@ pub use code::Code;
 pub use context::{CallContext, CancellationToken};
 pub use error::Error;
 pub use http::Extensions;
+pub use intercept::GrpcMethod;
 pub use request::{IntoRequest, IntoStreamingRequest, Request, Response};
 pub use status::Status;
 pub use streaming::Streaming;
@@ -87,6 +88,16 @@ pub mod transport {
         Address, AddressError, CloseReason, Closed, ConnectFault, ConnectPhase, Listener, PeerAddr, Spoken,
         Stream, TlsAlert, TlsError, TlsFailure, WrongProtocol, pair,
     };
+}
+
+/// Interceptors under the paths that tonic has for them; all there is to know is in [`intercept`].
+pub mod service {
+    pub use crate::intercept::{InterceptedService, Interceptor};
+
+    /// [`InterceptedService`].
+    pub mod interceptor {
+        pub use crate::intercept::{InterceptedService, Interceptor};
+    }
 }
 
 /// Includes the code that `clearway-build` generated for a package: `include_proto!("hello")`.

@@ -72,11 +72,21 @@ fn methods(source: &mut Source, model: &Model<'_>) {
     source.block(
         &format!("impl<T> {name}Client<T>\nwhere\n    T: ::clearway::client::GrpcService,\n{{"),
         |source| {
-            source.add(
-                r#"
+            let general = r#"
 /// A client that makes its calls through `inner`.
 pub fn new(inner: T) -> Self {
     Self { inner: ::clearway::client::Grpc::new(inner) }
+}
+
+/// A client that makes its calls through `inner`, with `interceptor` around them.
+pub fn with_interceptor<I, Form>(
+    inner: T,
+    interceptor: I,
+) -> @CLIENT@<::clearway::intercept::InterceptedService<T, I>>
+where
+    I: ::clearway::intercept::IntoInterceptor<Form>,
+{
+    @CLIENT@::new(::clearway::intercept::InterceptedService::new(inner, interceptor))
 }
 
 /// Refuses responses of more than `octets`, each message counted alone.
@@ -102,8 +112,8 @@ pub fn send_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -
 pub fn accept_compressed(self, encoding: ::clearway::codec::CompressionEncoding) -> Self {
     Self { inner: self.inner.accept_compressed(encoding) }
 }
-"#,
-            );
+"#;
+            source.add(&general.replace("@CLIENT@", &format!("{name}Client")));
             for method in &model.service.methods {
                 source.add("\n\n");
                 call(source, model, method);

@@ -3,7 +3,7 @@
 //! Everything is named by absolute path and nothing is imported, so no name a `.proto` file chooses can shadow what the
 //! code means: a message called `Result` or a service called `Send` works.
 //!
-//! Left out: interceptors and default implementations of methods.
+//! Left out: default implementations of methods.
 
 mod client;
 mod names;

@@ -3,13 +3,14 @@
 use prost_build::{Method, Service};
 
 /// Names a generated client has of its own.
-const CLIENT_METHODS: [&str; 6] = [
+const CLIENT_METHODS: [&str; 7] = [
     "accept_compressed",
     "connect",
     "max_decoding_message_size",
     "max_encoding_message_size",
     "new",
     "send_compressed",
+    "with_interceptor",
 ];
 
 /// The stem of a service's two modules: `route_guide` for `RouteGuide`.

@@ -112,6 +112,17 @@ impl<T> {name}Server<T> {{
         }}
     }}
 
+    /// Serves `inner`, with `interceptor` around its methods.
+    pub fn with_interceptor<I, Form>(
+        inner: T,
+        interceptor: I,
+    ) -> ::clearway::intercept::InterceptedService<Self, I>
+    where
+        I: ::clearway::intercept::IntoInterceptor<Form>,
+    {{
+        ::clearway::intercept::InterceptedService::new(Self::new(inner), interceptor)
+    }}
+
     /// Refuses requests of more than `octets`, each message counted alone.
     #[must_use]
     pub fn max_decoding_message_size(mut self, octets: usize) -> Self {{

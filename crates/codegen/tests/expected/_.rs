@@ -43,6 +43,17 @@ pub mod plainly_client {
             Self { inner: ::clearway::client::Grpc::new(inner) }
         }
 
+        /// A client that makes its calls through `inner`, with `interceptor` around them.
+        pub fn with_interceptor<I, Form>(
+            inner: T,
+            interceptor: I,
+        ) -> PlainlyClient<::clearway::intercept::InterceptedService<T, I>>
+        where
+            I: ::clearway::intercept::IntoInterceptor<Form>,
+        {
+            PlainlyClient::new(::clearway::intercept::InterceptedService::new(inner, interceptor))
+        }
+
         /// Refuses responses of more than `octets`, each message counted alone.
         #[must_use]
         pub fn max_decoding_message_size(self, octets: usize) -> Self {
@@ -121,6 +132,17 @@ pub mod plainly_server {
                 accepted: ::std::vec::Vec::new(),
                 sent: ::std::vec::Vec::new(),
             }
+        }
+
+        /// Serves `inner`, with `interceptor` around its methods.
+        pub fn with_interceptor<I, Form>(
+            inner: T,
+            interceptor: I,
+        ) -> ::clearway::intercept::InterceptedService<Self, I>
+        where
+            I: ::clearway::intercept::IntoInterceptor<Form>,
+        {
+            ::clearway::intercept::InterceptedService::new(Self::new(inner), interceptor)
         }
 
         /// Refuses requests of more than `octets`, each message counted alone.

@@ -184,6 +184,17 @@ pub mod library_client {
             Self { inner: ::clearway::client::Grpc::new(inner) }
         }
 
+        /// A client that makes its calls through `inner`, with `interceptor` around them.
+        pub fn with_interceptor<I, Form>(
+            inner: T,
+            interceptor: I,
+        ) -> LibraryClient<::clearway::intercept::InterceptedService<T, I>>
+        where
+            I: ::clearway::intercept::IntoInterceptor<Form>,
+        {
+            LibraryClient::new(::clearway::intercept::InterceptedService::new(inner, interceptor))
+        }
+
         /// Refuses responses of more than `octets`, each message counted alone.
         #[must_use]
         pub fn max_decoding_message_size(self, octets: usize) -> Self {
@@ -419,6 +430,17 @@ pub mod library_server {
             }
         }
 
+        /// Serves `inner`, with `interceptor` around its methods.
+        pub fn with_interceptor<I, Form>(
+            inner: T,
+            interceptor: I,
+        ) -> ::clearway::intercept::InterceptedService<Self, I>
+        where
+            I: ::clearway::intercept::IntoInterceptor<Form>,
+        {
+            ::clearway::intercept::InterceptedService::new(Self::new(inner), interceptor)
+        }
+
         /// Refuses requests of more than `octets`, each message counted alone.
         #[must_use]
         pub fn max_decoding_message_size(mut self, octets: usize) -> Self {
@@ -583,6 +605,17 @@ pub mod old_client {
             Self { inner: ::clearway::client::Grpc::new(inner) }
         }
 
+        /// A client that makes its calls through `inner`, with `interceptor` around them.
+        pub fn with_interceptor<I, Form>(
+            inner: T,
+            interceptor: I,
+        ) -> OldClient<::clearway::intercept::InterceptedService<T, I>>
+        where
+            I: ::clearway::intercept::IntoInterceptor<Form>,
+        {
+            OldClient::new(::clearway::intercept::InterceptedService::new(inner, interceptor))
+        }
+
         /// Refuses responses of more than `octets`, each message counted alone.
         #[must_use]
         pub fn max_decoding_message_size(self, octets: usize) -> Self {
@@ -659,6 +692,17 @@ pub mod old_server {
                 accepted: ::std::vec::Vec::new(),
                 sent: ::std::vec::Vec::new(),
             }
+        }
+
+        /// Serves `inner`, with `interceptor` around its methods.
+        pub fn with_interceptor<I, Form>(
+            inner: T,
+            interceptor: I,
+        ) -> ::clearway::intercept::InterceptedService<Self, I>
+        where
+            I: ::clearway::intercept::IntoInterceptor<Form>,
+        {
+            ::clearway::intercept::InterceptedService::new(Self::new(inner), interceptor)
         }
 
         /// Refuses requests of more than `octets`, each message counted alone.
@@ -775,6 +819,17 @@ pub mod send_client {
             Self { inner: ::clearway::client::Grpc::new(inner) }
         }
 
+        /// A client that makes its calls through `inner`, with `interceptor` around them.
+        pub fn with_interceptor<I, Form>(
+            inner: T,
+            interceptor: I,
+        ) -> SendClient<::clearway::intercept::InterceptedService<T, I>>
+        where
+            I: ::clearway::intercept::IntoInterceptor<Form>,
+        {
+            SendClient::new(::clearway::intercept::InterceptedService::new(inner, interceptor))
+        }
+
         /// Refuses responses of more than `octets`, each message counted alone.
         #[must_use]
         pub fn max_decoding_message_size(self, octets: usize) -> Self {
@@ -835,6 +890,17 @@ pub mod send_server {
                 accepted: ::std::vec::Vec::new(),
                 sent: ::std::vec::Vec::new(),
             }
+        }
+
+        /// Serves `inner`, with `interceptor` around its methods.
+        pub fn with_interceptor<I, Form>(
+            inner: T,
+            interceptor: I,
+        ) -> ::clearway::intercept::InterceptedService<Self, I>
+        where
+            I: ::clearway::intercept::IntoInterceptor<Form>,
+        {
+            ::clearway::intercept::InterceptedService::new(Self::new(inner), interceptor)
         }
 
         /// Refuses requests of more than `octets`, each message counted alone.

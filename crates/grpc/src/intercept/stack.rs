@@ -71,7 +71,7 @@ impl core::fmt::Debug for AnyInterceptor {
 /// What can be put where an interceptor goes: an [`Intercept`], or an [`Interceptor`], such as a function of `Request<()>`.
 ///
 /// `Form` tells the two apart ([`AsIntercept`], [`AsFunction`]) and is inferred.
-pub trait IntoInterceptor<Form> {
+pub trait IntoInterceptor<Form>: 'static {
     /// The interceptor.
     fn into_interceptor(self) -> AnyInterceptor;
 }
