@@ -82,7 +82,7 @@ fn {name}(
 }
 
 fn definition(source: &mut Source, model: &Model<'_>) {
-    let (name, service) = (&model.service.name, model.full_name());
+    let name = &model.service.name;
     source.add(&format!(
         r#"
 /// Serves [`{name}`]; add it to a `clearway::transport::Server`.
@@ -151,6 +151,15 @@ impl<T> {name}Server<T> {{
         self
     }}
 }}
+"#
+    ));
+    traits(source, model);
+}
+
+fn traits(source: &mut Source, model: &Model<'_>) {
+    let (name, service) = (&model.service.name, model.full_name());
+    source.add(&format!(
+        r#"
 
 impl<T> ::core::clone::Clone for {name}Server<T> {{
     fn clone(&self) -> Self {{
