@@ -90,7 +90,9 @@ impl fmt::Display for CloseReason {
             Self::KeepaliveExpired { silent } => {
                 write!(
                     f,
-                    "keepalive expired: nothing came from the peer for {silent:.1?}, nor an answer to a PING"
+                    "keepalive expired: nothing came from the peer for {silent:.1?}, nor an answer to a PING; it is gone, or a \
+                     NAT, firewall or load balancer on the way forgot the connection (its idle timeout should be longer than \
+                     the keepalive interval)"
                 )
             }
             Self::ProbeUnanswered { silent } => write!(

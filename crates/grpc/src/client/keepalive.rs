@@ -96,7 +96,9 @@ impl ClientConnection {
             peer = %self.peer,
             silent = ?tx.silence(),
             calls = tx.stream_count(),
-            "no answer to the PING before a silent connection was used again: calls go to a new one"
+            "no answer to the PING before a silent connection was used again: calls go to a new one; if this happens often, a \
+             NAT, firewall or load balancer on the way forgets idle connections: raise its idle timeout, or set \
+             http2_keep_alive_interval with keep_alive_while_idle below it if the server permits"
         );
         // The channel hears of it first, so that it does not pick this connection for what is handed back.
         self.stop_sharing();

@@ -12,8 +12,10 @@
 )]
 
 mod connection_per_call;
+mod enhance_your_calm;
 mod far;
 mod log;
 mod one_backend;
 mod service;
+mod silent_death;
 mod small_windows;

@@ -16,12 +16,14 @@ use tokio_stream::Stream;
 /// Octets of one message of a download.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// `Echo` answers what it is sent; `Download` sends as many pieces as the request has octets; `Upload` reads everything.
+/// `Echo` answers what it is sent; `Download` sends as many pieces as the request has octets; `Upload` reads
+/// everything; `Stuck` never answers.
 pub(crate) fn service() -> GenericService {
     GenericService::new("t.S")
         .unary("Echo", BytesCodec, |request: Request<Bytes>| async move {
             Ok(Response::new(request.into_inner()))
         })
+        .unary("Stuck", BytesCodec, |_: Request<Bytes>| core::future::pending())
         .server_streaming("Download", BytesCodec, |request: Request<Bytes>| async move {
             let pieces = request.into_inner().len();
             Ok(Response::new(tokio_stream::iter(
@@ -50,6 +52,12 @@ impl Client {
     pub(crate) async fn echo(&self, text: &'static str) -> Result<Bytes, Status> {
         let request = Request::new(Bytes::from_static(text.as_bytes()));
         Ok(self.0.unary(request, path("Echo"), BytesCodec).await?.into_inner())
+    }
+
+    /// A call that is never answered.
+    pub(crate) async fn stuck(&self) -> Result<Bytes, Status> {
+        let answer = self.0.unary(Request::new(Bytes::new()), path("Stuck"), BytesCodec).await?;
+        Ok(answer.into_inner())
     }
 
     /// The octets of a download of so many pieces.

@@ -8,8 +8,8 @@ use clearway::transport::Server;
 use clearway::{Code, Request};
 use tokio::time::Instant;
 
-use crate::far;
-use crate::service::{Client, PIECE, service};
+use crate::far::Network;
+use crate::service::{Client, PIECE};
 
 const ROUND_TRIP: Duration = Duration::from_millis(100);
 /// 32 MiB: 51 s with windows of 64 KiB.
@@ -23,7 +23,7 @@ fn starved() -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn downloads_of_a_default_pair_are_not_starved() {
-    let endpoint = far::endpoint(Server::builder().add_service(service()), ROUND_TRIP);
+    let endpoint = Network::new(ROUND_TRIP).endpoint(Server::builder());
     let client = Client::new(endpoint.connect().await.unwrap());
     let began = Instant::now();
     assert_eq!(client.download(PIECES).await.unwrap(), PIECES * PIECE);
@@ -33,7 +33,7 @@ async fn downloads_of_a_default_pair_are_not_starved() {
 
 #[tokio::test(start_paused = true)]
 async fn uploads_of_a_default_pair_are_not_starved() {
-    let endpoint = far::endpoint(Server::builder().add_service(service()), ROUND_TRIP);
+    let endpoint = Network::new(ROUND_TRIP).endpoint(Server::builder());
     let client = Client::new(endpoint.connect().await.unwrap());
     let pieces = tokio_stream::iter((0..PIECES).map(|_| Bytes::from(vec![7; PIECE])));
     let began = Instant::now();
@@ -45,8 +45,8 @@ async fn uploads_of_a_default_pair_are_not_starved() {
 /// A server whose windows are small, and stay so, starves uploads: the call that is late says so, with the figure.
 #[tokio::test(start_paused = true)]
 async fn an_upload_starved_by_its_server_says_what_to_raise() {
-    let starving = Server::builder().initial_stream_window_size(65_535).add_service(service());
-    let endpoint = far::endpoint(starving, ROUND_TRIP);
+    let starving = Server::builder().initial_stream_window_size(65_535);
+    let endpoint = Network::new(ROUND_TRIP).endpoint(starving);
     let client = Client::new(endpoint.connect().await.unwrap());
     let pieces = tokio_stream::iter((0..PIECES).map(|_| Bytes::from(vec![7; PIECE])));
     let mut request = Request::new(pieces);
