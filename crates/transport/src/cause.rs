@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::io;
 
 use clearway_http2::limits::Tally;
-use clearway_http2::{ConnectionError, ErrorCode, Farewell};
+use clearway_http2::{ConnectionError, ErrorCode, Farewell, Violation};
 
 use crate::address::PeerAddr;
 use crate::fault::{ConnectFault, TlsError, WrongProtocol};
@@ -84,6 +84,12 @@ impl fmt::Display for CloseReason {
             Self::Io(error) => write!(f, "socket error: {error}"),
             Self::Tls(error) => error.fmt(f),
             Self::WrongProtocol(wrong) => wrong.fmt(f),
+            // The text on the wire is gRPC's own, and names no limit.
+            Self::Protocol(error) if error.violation == Violation::TooManyPings => write!(
+                f,
+                "peer broke a rule: {error}: it asked for signs of life more often than the limit permits (limit: \
+                 min_ping_interval)"
+            ),
             Self::Protocol(error) => write!(f, "peer broke a rule: {error}"),
             Self::WriteStalled(after) => write!(f, "peer read nothing for {after:?} (limit: write_timeout)"),
             Self::CutOff(why) => f.write_str(why.cut_text()),

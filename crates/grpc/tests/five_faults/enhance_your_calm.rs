@@ -48,5 +48,5 @@ async fn a_client_that_asks_too_often_is_told_what_to_change() {
     }
     // What the server's operator reads.
     log.until("cut off: connection to").await;
-    log.until("min_ping_interval").await;
+    log.until("more often than the limit permits (limit: min_ping_interval)").await;
 }
