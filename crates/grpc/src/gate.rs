@@ -61,6 +61,22 @@ struct State {
     waker: Option<Waker>,
 }
 
+impl State {
+    fn poll_open(&mut self, cx: &Context<'_>) -> Poll<Result<usize, GateClosed>> {
+        if self.closed {
+            return Poll::Ready(Err(GateClosed));
+        }
+        if let Some(mark) = self.flow.open() {
+            return Poll::Ready(Ok(mark));
+        }
+        match &mut self.waker {
+            Some(old) => old.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
 /// Between one writer and the connection's task.
 #[derive(Debug, Default)]
 pub(crate) struct SendGate {
@@ -86,18 +102,19 @@ impl SendGate {
     /// Ready when the writer may go on, with the mark: so many octets it should send next at most, if it has so many in
     /// small messages.
     pub(crate) fn poll_open(&self, cx: &Context<'_>) -> Poll<Result<usize, GateClosed>> {
+        self.with(|state| state.poll_open(cx))
+    }
+
+    /// As [`SendGate::poll_open`], asked on the connection's task while nothing is in flight: `backlogged` and `mark` are as of now.
+    pub(crate) fn poll_open_here(
+        &self,
+        cx: &Context<'_>,
+        backlogged: bool,
+        mark: usize,
+    ) -> Poll<Result<usize, GateClosed>> {
         self.with(|state| {
-            if state.closed {
-                return Poll::Ready(Err(GateClosed));
-            }
-            if let Some(mark) = state.flow.open() {
-                return Poll::Ready(Ok(mark));
-            }
-            match &mut state.waker {
-                Some(old) => old.clone_from(cx.waker()),
-                None => state.waker = Some(cx.waker().clone()),
-            }
-            Poll::Pending
+            state.flow.applied(0, backlogged, mark);
+            state.poll_open(cx)
         })
     }
 

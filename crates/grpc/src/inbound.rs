@@ -47,6 +47,17 @@ pub(crate) enum WakeAt {
     Each,
 }
 
+/// What became of a message that was delivered.
+#[derive(Debug)]
+pub(crate) enum Delivered {
+    /// Nobody will read it: its credit is the caller's to give back.
+    Unread,
+    /// Its reader, if it waits in some other task, is to be woken after the turn.
+    Told(Option<Waker>),
+    /// Its reader waits in the call's own task: that is to be polled or woken.
+    AtHome,
+}
+
 /// How this direction ended: with trailers, or with a status other than OK.
 pub(crate) type End = Result<MetadataMap, Status>;
 
@@ -192,6 +203,26 @@ impl Inbound {
             }
             state.messages.push(message);
             Some(self.waker(state))
+        })
+    }
+
+    /// As [`Inbound::deliver`], to a reader whose task can be visited: if it waits, and with `home`, the waker stays where it is, and
+    /// the reader counts as told.
+    pub(crate) fn deliver_to(&self, message: Message, home: &Waker) -> Delivered {
+        self.with(|state| {
+            state.assembling = false;
+            if state.abandoned {
+                return Delivered::Unread;
+            }
+            state.messages.push(message);
+            let waits = core::mem::take(&mut state.reader_waits);
+            if waits && state.waker.as_ref().is_some_and(|waker| waker.will_wake(home)) {
+                return Delivered::AtHome;
+            }
+            if !waits {
+                return Delivered::Told(None);
+            }
+            Delivered::Told(state.waker.take())
         })
     }
 

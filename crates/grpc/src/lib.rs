@@ -45,6 +45,7 @@ mod percent;
 mod request;
 mod resolve;
 mod scratch;
+mod seat;
 mod send_buffer;
 mod sparing;
 mod status;

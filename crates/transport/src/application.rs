@@ -7,8 +7,8 @@ use crate::cause::Closed;
 /// The program on top of a connection: a [`Handler`], and the operations other tasks send it.
 ///
 /// Everything here is called on the task that polls the driver, one call at a time. In one turn: [`Application::apply`]
-/// for each operation, the [`Handler`]'s methods for what was read, [`Application::on_timer`] if it is due, and at last
-/// [`Application::end_turn`]. Each call may answer through [`Tx`].
+/// for each operation, the [`Handler`]'s methods for what was read, [`Application::after_reading`], [`Application::on_timer`] if it
+/// is due, and at last [`Application::end_turn`]. Each call may answer through [`Tx`].
 ///
 /// A panic in any of these ends the connection: the driver's task unwinds, the socket closes, and
 /// [`Application::on_closed`] is called while it does.
@@ -18,6 +18,13 @@ pub trait Application: Handler + Send + Unpin + 'static {
 
     /// Acts on one operation.
     fn apply(&mut self, tx: &mut Tx, op: Self::Op);
+
+    /// What came in this turn was read: act on all of it, before it is answered in one write. True if operations may have been
+    /// pushed meanwhile, which are then applied, too.
+    fn after_reading(&mut self, tx: &mut Tx) -> bool {
+        let _ = tx;
+        false
+    }
 
     /// The end of a turn, and of the connection's last one, too: wake whoever waits for what happened in it. What the
     /// turn wrote is with the socket already, unless the flush was put off.

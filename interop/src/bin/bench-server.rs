@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clearway::server::{Placement, Service as _};
 use clearway::transport::{Address, Identity, Listener, Server, ServerTlsConfig, ThreadPerCore};
 use clearway::{Request, Response, Status, Streaming};
 use clearway_interop::ends::Ends;
@@ -28,12 +29,13 @@ use bench::{Msg, StreamReq, Work};
 const HELP: &str = "\
 bench.Echo: echoes to measure, and methods that misuse a server on purpose (proto/bench/echo.proto).
 
-Usage: bench-server --port N [--runtime current_thread|multi_thread|thread_per_core] [--workers K] [--max-streams N] [--log-ends] [--tls [--cert FILE --key FILE]]
+Usage: bench-server --port N [--runtime current_thread|multi_thread|thread_per_core] [--workers K] [--max-streams N] [--placement P] [--log-ends] [--tls [--cert FILE --key FILE]]
 
   --port N         listen on 127.0.0.1:N; 0 takes any free port
   --runtime R      tokio's scheduler, or the library's threads that share nothing (multi_thread)
   --workers K      threads of multi_thread and of thread_per_core (one for each core)
   --max-streams N  concurrent calls on one connection (the library's default)
+  --placement P    where handlers are polled: auto, inline or spawn (auto; inline under tools that slow everything down)
   --log-ends       a line on stderr for the end of every connection, not only of those that were cut off
   --tls            speak TLS with ALPN h2, with a certificate made for this run that signs itself
   --cert FILE      PEM certificate chain to use instead
@@ -126,23 +128,28 @@ enum Scheduler {
 
 impl Scheduler {
     /// Serves until something goes wrong.
-    fn serve(self, server: Server, port: u16) -> Result<Infallible, String> {
+    fn serve(self, server: Server, placement: Placement, port: u16) -> Result<Infallible, String> {
         let mut builder = match self {
             Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
             Self::MultiThread { .. } => tokio::runtime::Builder::new_multi_thread(),
-            Self::PerCore { threads } => return serve_per_core(server, port, threads),
+            Self::PerCore { threads } => return serve_per_core(server, placement, port, threads),
         };
         if let Self::MultiThread { workers: Some(workers) } = self {
             builder.worker_threads(workers);
         }
         let runtime = builder.enable_all().build().map_err(|error| format!("no runtime: {error}"))?;
-        runtime.block_on(serve(server, port))
+        runtime.block_on(serve(server, placement, port))
     }
 }
 
-fn serve_per_core(server: Server, port: u16, threads: Option<usize>) -> Result<Infallible, String> {
+fn serve_per_core(
+    server: Server,
+    placement: Placement,
+    port: u16,
+    threads: Option<usize>,
+) -> Result<Infallible, String> {
     let threads = threads.and_then(NonZeroUsize::new).or(std::thread::available_parallelism().ok());
-    let router = move || server.clone().add_service(EchoServer::new(Bench));
+    let router = move || server.clone().add_service(EchoServer::new(Bench).placed(placement));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let serving = ThreadPerCore::start(address, threads.unwrap_or(NonZeroUsize::MIN), router)
         .map_err(|error| error.to_string())?;
@@ -155,7 +162,14 @@ fn serve_per_core(server: Server, port: u16, threads: Option<usize>) -> Result<I
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Serve { port: u16, scheduler: Scheduler, max_streams: Option<u32>, ends: Ends, tls: Tls },
+    Serve {
+        port: u16,
+        scheduler: Scheduler,
+        max_streams: Option<u32>,
+        placement: Placement,
+        ends: Ends,
+        tls: Tls,
+    },
     Help,
 }
 
@@ -173,13 +187,14 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
     let mut parser = lexopt::Parser::from_args(args);
     let (mut port, mut runtime, mut workers, mut max_streams) = (None, None, None, None);
     let (mut tls, mut cert, mut key) = (false, None, None);
-    let mut ends = Ends::CutOff;
+    let (mut placement, mut ends) = (Placement::Auto, Ends::CutOff);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Long("port") => port = Some(number(&mut parser, "--port")?),
             Long("workers") => workers = Some(number(&mut parser, "--workers")?),
             Long("max-streams") => max_streams = Some(number(&mut parser, "--max-streams")?),
             Long("runtime") => runtime = Some(text(&mut parser, "--runtime")?),
+            Long("placement") => placement = read_placement(&text(&mut parser, "--placement")?)?,
             Long("log-ends") => ends = Ends::All,
             Long("tls") => tls = true,
             Long("cert") => cert = Some(text(&mut parser, "--cert")?),
@@ -209,7 +224,16 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
         (true, None, None) => Tls::SelfSigned,
         (true, cert, key) => Tls::Files { cert, key },
     };
-    Ok(Asked::Serve { port, scheduler, max_streams, ends, tls })
+    Ok(Asked::Serve { port, scheduler, max_streams, placement, ends, tls })
+}
+
+fn read_placement(named: &str) -> Result<Placement, String> {
+    match named {
+        "auto" => Ok(Placement::Auto),
+        "inline" => Ok(Placement::Inline),
+        "spawn" => Ok(Placement::Spawn),
+        other => Err(format!("--placement: {other} is none of auto, inline and spawn")),
+    }
 }
 
 /// The library's server, with the certificate that was asked for.
@@ -240,13 +264,13 @@ fn text(parser: &mut lexopt::Parser, flag: &str) -> Result<String, String> {
     parser.value().and_then(lexopt::ValueExt::string).map_err(|error| format!("{flag}: {error}"))
 }
 
-async fn serve(server: Server, port: u16) -> Result<Infallible, String> {
+async fn serve(server: Server, placement: Placement, port: u16) -> Result<Infallible, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = Listener::bind(&Address::Tcp(address))
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
     clearway_interop::announce(listener.local_addr().unwrap_or(address));
-    let router = server.add_service(EchoServer::new(Bench));
+    let router = server.add_service(EchoServer::new(Bench).placed(placement));
     match router.serve_with_listener(listener, std::future::pending()).await {
         Err(error) => Err(error.to_string()),
         Ok(()) => Err("stopped serving although nobody asked for it".into()),
@@ -254,9 +278,9 @@ async fn serve(server: Server, port: u16) -> Result<Infallible, String> {
 }
 
 fn main() -> ExitCode {
-    let (port, scheduler, max_streams, ends, tls) = match read_flags(std::env::args_os().skip(1)) {
-        Ok(Asked::Serve { port, scheduler, max_streams, ends, tls }) => {
-            (port, scheduler, max_streams, ends, tls)
+    let (port, scheduler, max_streams, placement, ends, tls) = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Serve { port, scheduler, max_streams, placement, ends, tls }) => {
+            (port, scheduler, max_streams, placement, ends, tls)
         }
         Ok(Asked::Help) => {
             print!("{HELP}");
@@ -274,7 +298,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let Err(message) = scheduler.serve(server.max_concurrent_streams(max_streams), port);
+    let Err(message) = scheduler.serve(server.max_concurrent_streams(max_streams), placement, port);
     eprintln!("bench-server: {message}");
     ExitCode::FAILURE
 }
@@ -292,7 +316,14 @@ mod tests {
         let scheduler = Scheduler::MultiThread { workers: Some(2) };
         assert_eq!(
             read(&["--port", "0", "--runtime", "multi_thread", "--workers=2", "--max-streams", "7"]),
-            Ok(Asked::Serve { port: 0, scheduler, max_streams: Some(7), ends: Ends::CutOff, tls: Tls::Off })
+            Ok(Asked::Serve {
+                port: 0,
+                scheduler,
+                max_streams: Some(7),
+                placement: Placement::Auto,
+                ends: Ends::CutOff,
+                tls: Tls::Off
+            })
         );
         assert_eq!(
             read(&["--port=1", "--runtime=current_thread", "--workers=1", "--log-ends"]),
@@ -321,6 +352,7 @@ mod tests {
             &["--port=1", "--runtime=threads"],
             &["--port=1", "--runtime=thread_per_core", "--workers=0"],
             &["--port=1", "--runtime=current_thread", "--workers=2"],
+            &["--port=1", "--placement=elsewhere"],
             &["--port=1", "more"],
             &["--port=1", "--cert=a", "--key=b"],
         ] {

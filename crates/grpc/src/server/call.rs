@@ -14,13 +14,14 @@ use bytes::Bytes;
 use clearway_http2::{Instant, RouteId, StreamKey};
 use tokio::task::AbortHandle;
 
+use super::visit::Upload;
 use crate::codec::Message;
 use crate::codec::compression::Agreed;
 use crate::context::Life;
 use crate::deadline::Ticket;
 use crate::framing::Assembler;
 use crate::gate::SendGate;
-use crate::inbound::{Inbound, Reader};
+use crate::inbound::Reader;
 use crate::metadata::MetadataMap;
 
 /// Where the messages of a request go.
@@ -35,7 +36,7 @@ pub(super) enum Intake {
         compressed: bool,
     },
     /// To the handler, as they come.
-    Many(Arc<Inbound>),
+    Many(Upload),
     /// Nowhere: the request is complete, or nobody wants the rest.
     Over,
 }

@@ -62,6 +62,8 @@ pub(crate) struct ServerConnection {
     known: Known,
     /// To be woken when the turn is over.
     pub(super) wakes: Vec<Waker>,
+    /// Messages were delivered to their handlers in this turn.
+    pub(super) to_visit: Vec<StreamKey>,
     /// A handler was spawned in this turn that may keep its worker.
     pub(super) spawned_in_turn: bool,
     pub(super) turn: Turn,
@@ -78,6 +80,7 @@ impl ServerConnection {
             deadlines: None,
             known: Known::default(),
             wakes: Vec::new(),
+            to_visit: Vec::new(),
             spawned_in_turn: false,
             turn: Turn::new(),
         }
@@ -138,7 +141,7 @@ impl ServerConnection {
     }
 
     /// Starts parked calls for which there is room now.
-    fn resume(&mut self, tx: &mut Tx) {
+    pub(super) fn resume(&mut self, tx: &mut Tx) {
         while self.calls.parked() > 0 && self.handlers(tx) < self.room() {
             match self.calls.unpark() {
                 Some((stream, Parked::Whole(message))) => {
@@ -189,8 +192,8 @@ impl ServerConnection {
 
     /// Tells the handler's side that the call is over.
     fn stop(&mut self, call: &Call, status: &Status) {
-        if let Intake::Many(inbound) = &call.intake {
-            self.wakes.extend(inbound.end(Err(status.clone())));
+        if let Intake::Many(upload) = &call.intake {
+            self.wakes.extend(upload.inbound.end(Err(status.clone())));
         }
         if let Some(gate) = &call.gate {
             self.wakes.extend(gate.close());
@@ -209,7 +212,7 @@ impl ServerConnection {
     }
 
     /// Somebody wants to hear of a call's end.
-    fn watch(&mut self, stream: StreamKey, life: Arc<Life>, asked_by: AskedBy) {
+    pub(super) fn watch(&mut self, stream: StreamKey, life: Arc<Life>, asked_by: AskedBy) {
         let Some(call) = self.calls.get(stream) else {
             life.end(Over::Answered, &mut self.wakes);
             return;
@@ -309,6 +312,7 @@ impl Application for ServerConnection {
                     return;
                 };
                 call.said = Said::Head;
+                call.applied();
                 if let Err(status) = respond::head(tx, stream, &metadata, encoding) {
                     call.said = Said::Nothing;
                     self.fail(tx, stream, &status);
@@ -318,6 +322,7 @@ impl Application for ServerConnection {
                 let Some(call) = self.calls.get(stream).filter(|call| call.said == Said::Head) else {
                     return;
                 };
+                call.applied();
                 let octets = payload.len();
                 let _ = tx.send_data(stream, payload, false);
                 let (backlogged, mark) = (tx.is_backlogged(stream), tx.writer_mark());
@@ -341,6 +346,10 @@ impl Application for ServerConnection {
                 }
             }
         }
+    }
+
+    fn after_reading(&mut self, tx: &mut Tx) -> bool {
+        !self.to_visit.is_empty() && self.visit_all(tx)
     }
 
     fn end_turn(&mut self) {
@@ -376,6 +385,7 @@ impl Application for ServerConnection {
         self.deadlines.take_if(|deadlines| deadlines.is_empty());
         self.calls.shrink();
         self.wakes.shrink_to_fit();
+        self.to_visit.shrink_to_fit();
     }
 
     fn on_closed(&mut self, closed: &Closed, unapplied: Vec<ServerOp>) {

@@ -8,9 +8,11 @@ use clearway_http2::{StreamKey, Tx};
 
 use super::call::{Call, Intake};
 use super::connection::ServerConnection;
+use super::visit::Upload;
 use crate::Status;
 use crate::codec::DecodeBuf;
 use crate::framing::{Incoming, PREFIX};
+use crate::inbound::Delivered;
 use crate::metadata::MetadataMap;
 
 impl ServerConnection {
@@ -40,7 +42,7 @@ impl ServerConnection {
     /// Octets of a request that is a stream.
     pub(super) fn feed(&mut self, tx: &mut Tx, stream: StreamKey, mut input: &[u8], end_stream: bool) {
         let Some(call) = self.calls.get(stream) else { return };
-        let Intake::Many(inbound) = &call.intake else { return };
+        let Intake::Many(upload) = &mut call.intake else { return };
         loop {
             match call.assembler.next(&mut input) {
                 Ok(None) => break,
@@ -50,9 +52,10 @@ impl ServerConnection {
                     if core::mem::take(&mut call.expecting) {
                         tx.message_complete(stream);
                     }
-                    match inbound.deliver(message) {
-                        Some(waker) => self.wakes.extend(waker),
-                        None => tx.release(stream, octets),
+                    match upload.deliver(message) {
+                        Delivered::AtHome => self.to_visit.push(stream),
+                        Delivered::Told(waker) => self.wakes.extend(waker),
+                        Delivered::Unread => tx.release(stream, octets),
                     }
                 }
                 Err(error) => return self.fail(tx, stream, &error.status(Incoming::Request)),
@@ -61,7 +64,7 @@ impl ServerConnection {
         if end_stream {
             return self.request_ended(tx, stream);
         }
-        if call.assembler.lacking() > 0 && inbound.assembling() {
+        if call.assembler.lacking() > 0 && upload.inbound.assembling() {
             call.expect(tx);
         }
     }
@@ -84,7 +87,7 @@ impl ServerConnection {
                     &Status::unimplemented("the request has no message, want exactly one"),
                 ),
             },
-            Intake::Many(inbound) => {
+            Intake::Many(Upload { inbound, .. }) => {
                 self.wakes.extend(inbound.end(Ok(MetadataMap::new())));
                 call.intake = Intake::Over;
             }
@@ -100,6 +103,13 @@ impl Call {
         if lacking > 0 && !self.expecting {
             self.expecting = true;
             tx.expect_message(self.stream, lacking);
+        }
+    }
+
+    /// Something of the response that came through the queue was applied.
+    pub(super) const fn applied(&mut self) {
+        if let Intake::Many(upload) = &mut self.intake {
+            upload.applied();
         }
     }
 

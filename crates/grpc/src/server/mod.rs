@@ -37,6 +37,8 @@ mod serve;
 mod streaming;
 mod task;
 mod unary;
+mod via;
+mod visit;
 
 pub use counters::ServerCounters;
 pub use drain::{DrainReport, UnfinishedCall};

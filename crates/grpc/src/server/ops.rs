@@ -66,14 +66,14 @@ impl StreamOps for OpQueue<ServerOp> {
 
 /// Tells the connection that a handler has ended, however it did: by itself, aborted, or unwound.
 pub(super) struct DoneGuard {
-    link: Arc<Link>,
+    /// None once it was told.
+    link: Option<Arc<Link>>,
     stream: StreamKey,
-    outcome: Outcome,
 }
 
 impl DoneGuard {
     pub(super) const fn new(link: Arc<Link>, stream: StreamKey) -> Self {
-        Self { link, stream, outcome: Outcome::Nothing }
+        Self { link: Some(link), stream }
     }
 
     /// The handler asked for its context, which is to hear of the call's end.
@@ -81,21 +81,31 @@ impl DoneGuard {
     pub(super) fn watch(&self, life: &Arc<Life>) {
         let asked_by = AskedBy::Context;
         let watch = ServerOp::Watch { stream: self.stream, life: Arc::clone(life), asked_by };
-        if self.link.ops.push(watch).is_err() {
+        if self.link.as_ref().is_none_or(|link| link.ops.push(watch).is_err()) {
             life.end_now(Over::Cancelled);
         }
     }
 
     /// Ends with an outcome.
     pub(super) fn finish(mut self, outcome: Outcome) {
-        self.outcome = outcome;
+        self.tell(outcome);
+    }
+
+    /// The connection knows already.
+    pub(super) fn disarm(mut self) {
+        self.link = None;
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        if let Some(link) = self.link.take() {
+            let _ = link.ops.push(ServerOp::Done { stream: self.stream, outcome });
+            link.shared.handler_ended();
+        }
     }
 }
 
 impl Drop for DoneGuard {
     fn drop(&mut self) {
-        let outcome = core::mem::replace(&mut self.outcome, Outcome::Nothing);
-        let _ = self.link.ops.push(ServerOp::Done { stream: self.stream, outcome });
-        self.link.shared.handler_ended();
+        self.tell(Outcome::Nothing);
     }
 }

@@ -20,6 +20,8 @@ use super::respond;
 use super::streaming::{Input, Sink, StreamingMethod};
 use super::task::HandlerTask;
 use super::unary::{After, Before, UnaryCall, UnaryMethod};
+use super::via::Via;
+use super::visit::Upload;
 use crate::Request;
 use crate::codec::compression::{Agreed, CameCompressed};
 use crate::codec::{CompressionEncoding, DecodeBuf, Message};
@@ -35,8 +37,10 @@ impl ServerConnection {
     pub(super) fn open_stream_of_requests(&mut self, tx: &mut Tx, stream: StreamKey) {
         let inbound = Arc::new(Inbound::new(Some(stream), WakeAt::Each, self.stream_ops()));
         let Some(call) = self.calls.get(stream) else { return };
-        let intake = core::mem::replace(&mut call.intake, Intake::Many(Arc::clone(&inbound)));
-        let Intake::One { route, agreed, metadata, .. } = intake else { return };
+        let Intake::One { route, .. } = call.intake else { return };
+        let upload = Upload::new(Arc::clone(&inbound), route);
+        let intake = core::mem::replace(&mut call.intake, Intake::Many(upload));
+        let Intake::One { agreed, metadata, .. } = intake else { return };
         let reader = Reader::new(inbound);
         match &mut call.parked {
             Some(parked) => **parked = Parked::Stream { route, agreed, metadata, reader },
@@ -213,10 +217,7 @@ impl ServerConnection {
     ) {
         let (stream, gate) = (sink.stream, Arc::clone(&sink.gate));
         match contain(|| context.enter(|| method.start(head, input, sink))).and_then(|started| started) {
-            Ok(running) => {
-                self.spawned_in_turn = true;
-                self.spawn(stream, Some(gate), context, running);
-            }
+            Ok(handler) => self.settle(stream, gate, context, handler),
             Err(status) => {
                 self.fail(tx, stream, &status);
                 if let Some(life) = context.life() {
@@ -307,7 +308,10 @@ async fn run_coded(
         },
         Method::TakesOne(method) => {
             match method.start(head, Input::One(message), Sink { encoding, ..sink }) {
-                Ok(running) => running.await,
+                Ok(mut handler) => {
+                    let mut via = Via::Queue { pushed: 0 };
+                    poll_fn(|cx| handler.as_mut().poll(cx, &mut via)).await
+                }
                 Err(status) => Outcome::Status(status),
             }
         }

@@ -1,7 +1,7 @@
-//! Methods with a stream in either direction. Their handlers run as tasks, and what they send goes to the connection in
-//! batches, as fast as the peer reads it.
+//! Methods with a stream in either direction. Their handlers are tasks, which the connection's task may visit (see
+//! [`super::visit`]); what they send goes to the connection in batches, as fast as the peer reads it.
 
-use core::future::{Future, Ready};
+use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
@@ -13,6 +13,7 @@ use futures_core::Stream;
 use pin_project_lite::pin_project;
 
 use super::ops::{Outcome, ServerOp};
+use super::via::Via;
 use crate::codec::compression::{Choosing, Packing, Unpacking};
 use crate::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder as _, Encoder};
 use crate::context;
@@ -31,8 +32,14 @@ pub(super) enum Input<'a> {
     Many(Source, Unpacking),
 }
 
+/// A handler, and then the sending of what it gave.
+pub(super) trait Handler: Send {
+    /// Polls it; not to be called again after it was ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, via: &mut Via<'_>) -> Poll<Outcome>;
+}
+
 /// A running handler.
-pub(super) type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(super) type Running = Pin<Box<dyn Handler>>;
 
 /// A method with a stream in either direction, its types erased.
 pub(super) trait StreamingMethod: Send + Sync {
@@ -51,18 +58,6 @@ pub(super) struct Sink {
     pub(super) watching: Option<Arc<Watching>>,
 }
 
-impl Sink {
-    fn head(&self, metadata: MetadataMap) {
-        let _ = self.ops.push(ServerOp::Head { stream: self.stream, metadata, encoding: self.encoding });
-    }
-
-    fn messages(&self, payload: Vec<u8>) {
-        self.gate.pushed(payload.len());
-        let payload = send_buffer::seal(payload);
-        let _ = self.ops.push(ServerOp::Messages { stream: self.stream, payload });
-    }
-}
-
 pin_project! {
     /// Sends a stream of messages to its end, as fast as its gate lets it; then it is the outcome of the call: `trailers`
     /// are for an end that is OK. `admitted` says that the gate let it through, for how many octets, and that nothing was sent
@@ -79,18 +74,16 @@ pin_project! {
     }
 }
 
-impl<S, E> Future for Pump<S, E>
+impl<S, E> Handler for Pump<S, E>
 where
-    E: Encoder<Error = Status>,
-    S: Stream<Item = Result<E::Item, Status>>,
+    E: Encoder<Error = Status> + Send,
+    S: Stream<Item = Result<E::Item, Status>> + Send,
 {
-    type Output = Outcome;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, via: &mut Via<'_>) -> Poll<Outcome> {
         let mut this = self.project();
         if let Some(opening) = this.opening {
             match ready!(opening.as_mut().poll(cx)) {
-                Ok(metadata) => this.sink.head(metadata),
+                Ok(metadata) => via.head(this.sink, metadata),
                 Err(status) => return Poll::Ready(Outcome::Status(status)),
             }
             *this.opening = None;
@@ -98,21 +91,21 @@ where
         loop {
             let most = match *this.admitted {
                 Some(most) => most,
-                None => match ready!(this.sink.gate.poll_open(cx)) {
+                None => match ready!(via.poll_open(this.sink, cx)) {
                     Ok(mark) => *this.admitted.insert(mark.min(send_buffer::BATCH)),
                     Err(GateClosed) if context::runs_on() => return poll_out(this.stream, cx),
                     Err(GateClosed) => return Poll::Ready(Outcome::Nothing),
                 },
             };
-            let mut batch = Vec::new();
+            let mut batch = via.buffer();
             let packing = Packing { limit: *this.limit, encoding: this.sink.encoding };
             let next = || this.stream.as_mut().poll_next(cx);
             let watching = this.sink.watching.as_deref();
             let filled = send_buffer::fill(next, this.encoder, packing, most, &mut batch, watching);
             if !batch.is_empty() {
                 *this.admitted = None;
-                this.sink.messages(batch);
             }
+            via.messages(this.sink, batch);
             match filled {
                 Filled::Up => {}
                 // The stream wakes us, and then the gate is asked again.
@@ -197,26 +190,33 @@ impl<C: Codec> Take<C> for TakeMany {
 /// What a handler gives.
 pub(super) trait Give<C: Codec, R>: 'static {
     /// Sends it, and is the outcome.
-    type Giving: Future<Output = Outcome> + Send + 'static;
+    type Giving: Handler + 'static;
 
-    fn give(response: Response<R>, encoder: C::Encoder, limit: usize, sink: Sink) -> Self::Giving;
+    fn give(
+        response: Response<R>,
+        encoder: C::Encoder,
+        limit: usize,
+        sink: Sink,
+        via: &mut Via<'_>,
+    ) -> Self::Giving;
 }
 
 impl<C: Codec> Give<C, C::Encode> for GiveOne {
-    type Giving = Ready<Outcome>;
+    type Giving = Given;
 
     fn give(
         response: Response<C::Encode>,
         mut encoder: C::Encoder,
         limit: usize,
         sink: Sink,
-    ) -> Ready<Outcome> {
+        _: &mut Via<'_>,
+    ) -> Given {
         let encoding = sink.encoding.filter(|_| response.may_be_compressed());
         let packing = Packing { limit, encoding };
         let (metadata, message, trailers) = response.split();
         let mut payload = Vec::new();
         send_buffer::reserve(&mut payload, framing::expected(&encoder, &message));
-        core::future::ready(match framing::encode(&mut encoder, message, packing, &mut payload) {
+        Given(Some(match framing::encode(&mut encoder, message, packing, &mut payload) {
             Ok(octets) => {
                 if let Some(watching) = &sink.watching {
                     watching.sent(octets, framing::wire_octets(payload.len()));
@@ -224,7 +224,16 @@ impl<C: Codec> Give<C, C::Encode> for GiveOne {
                 Outcome::Response { metadata, encoding, payload: send_buffer::seal(payload), trailers }
             }
             Err(status) => Outcome::Status(status),
-        })
+        }))
+    }
+}
+
+/// An outcome that is there.
+pub(super) struct Given(Option<Outcome>);
+
+impl Handler for Given {
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut Via<'_>) -> Poll<Outcome> {
+        Poll::Ready(self.0.take().unwrap_or(Outcome::Nothing))
     }
 }
 
@@ -234,13 +243,19 @@ where
 {
     type Giving = Pump<S, Choosing<C::Encoder>>;
 
-    fn give(response: Response<S>, encoder: C::Encoder, limit: usize, mut sink: Sink) -> Self::Giving {
+    fn give(
+        response: Response<S>,
+        encoder: C::Encoder,
+        limit: usize,
+        mut sink: Sink,
+        via: &mut Via<'_>,
+    ) -> Self::Giving {
         sink.encoding = sink.encoding.filter(|_| response.may_be_compressed());
         let encoder = Choosing::new(encoder, response.extensions());
         let (metadata, stream, trailers) = response.split();
         let opening = match &sink.watching {
             None => {
-                sink.head(metadata);
+                via.head(&sink, metadata);
                 None
             }
             Some(watching) => Some(open(Arc::clone(watching), metadata)),
@@ -266,20 +281,18 @@ pin_project! {
     }
 }
 
-impl<F, R, T, G> Future for Handling<F, T, G>
+impl<F, R, T, G> Handler for Handling<F, T, G>
 where
-    F: Future<Output = Result<Response<R>, Status>>,
-    T: FnOnce(Response<R>) -> G,
-    G: Future<Output = Outcome>,
+    F: Future<Output = Result<Response<R>, Status>> + Send,
+    T: FnOnce(Response<R>, &mut Via<'_>) -> G + Send,
+    G: Handler,
 {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, via: &mut Via<'_>) -> Poll<Outcome> {
         loop {
             let giving = match self.as_mut().project() {
-                HandlingNow::Giving { giving } => return giving.poll(cx),
+                HandlingNow::Giving { giving } => return giving.poll(cx, via),
                 HandlingNow::Handler { future, then } => match (ready!(future.poll(cx)), then.take()) {
-                    (Ok(response), Some(then)) => then(response),
+                    (Ok(response), Some(then)) => then(response, via),
                     (Err(status), _) => return Poll::Ready(Outcome::Status(status)),
                     // It is not polled again after it was ready.
                     (Ok(_), None) => return Poll::Ready(Outcome::Nothing),
@@ -304,7 +317,7 @@ where
         let message = T::take(&mut codec, input)?;
         let (encoder, limit) = (codec.encoder(), self.encode_limit);
         let future = (self.handler)(head.map(|()| message));
-        let then = move |response| G::give(response, encoder, limit, sink);
+        let then = move |response, via: &mut Via<'_>| G::give(response, encoder, limit, sink, via);
         Ok(Box::pin(Handling::Handler { future, then: Some(then) }))
     }
 }

@@ -59,6 +59,11 @@ where
             Ok(more) => more,
             Err(reason) => return self.close(reason),
         };
+        if self.app.after_reading(self.connection.tx(now))
+            && let Err(reason) = self.apply_ops(cx, now)
+        {
+            return self.close(reason);
+        }
         if woken_by_ops {
             now = self.clock.now();
         }

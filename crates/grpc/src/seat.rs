@@ -1,0 +1,145 @@
+//! Where the handler of a stream is between two polls. Its own task polls it, and so may the task of its connection, when a
+//! message has come that it waits for: whoever does takes it out meanwhile, so that none of the user's code runs under a lock.
+//!
+//! Invariants: a task that comes while the handler is out is woken when it is put back, so no wake-up is lost. After
+//! [`Seat::leave`] or [`Seat::done_here`] nobody gets it any more; whoever puts it back then drops it.
+//!
+//! What a handler polled by its task sends passes the connection's queue; polled by the connection's task it goes straight
+//! into the output. So the connection's task gets it only when all that its task pushed has arrived ([`Seat::take_here`]).
+
+use core::task::Waker;
+use std::sync::PoisonError;
+
+use crate::sync::Mutex;
+
+/// Where the handler is.
+#[derive(Debug)]
+enum Place<H> {
+    /// In its seat.
+    Here(H),
+    /// Being polled by its own task.
+    AtHome,
+    /// Being polled by the connection's task. Its own came meanwhile, if `missed`.
+    Visiting { missed: bool },
+    /// Done, or given up.
+    Over,
+}
+
+#[derive(Debug)]
+struct State<H> {
+    place: Place<H>,
+    /// Operations that its task pushed to the connection's queue, all in all.
+    pushed: u32,
+    /// Its task's, once that ran.
+    home: Option<Waker>,
+}
+
+/// One handler, of any kind.
+#[derive(Debug)]
+pub(crate) struct Seat<H> {
+    state: Mutex<State<H>>,
+}
+
+/// What the handler's own task finds.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Taken<H> {
+    /// The handler, to be polled.
+    Handler(H),
+    /// Somebody polls it. The task is woken when that is over.
+    Elsewhere,
+    /// There is no handler any more.
+    Over,
+}
+
+impl<H> Seat<H> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self { state: Mutex::new(State { place: Place::Here(handler), pushed: 0, home: None }) }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State<H>) -> T) -> T {
+        // Nothing in `act` runs code of the user's: a handler is moved in here, and never dropped.
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    // The handler's own task.
+
+    /// Takes the handler to poll it with `waker`.
+    pub(crate) fn take(&self, waker: &Waker) -> Taken<H> {
+        self.with(|state| {
+            match &mut state.home {
+                Some(home) => home.clone_from(waker),
+                None => state.home = Some(waker.clone()),
+            }
+            match core::mem::replace(&mut state.place, Place::AtHome) {
+                Place::Here(handler) => Taken::Handler(handler),
+                Place::Visiting { .. } => {
+                    state.place = Place::Visiting { missed: true };
+                    Taken::Elsewhere
+                }
+                Place::AtHome | Place::Over => {
+                    state.place = Place::Over;
+                    Taken::Over
+                }
+            }
+        })
+    }
+
+    /// Puts it back; it pushed so many operations.
+    pub(crate) fn put_back(&self, handler: H, pushed: u32) {
+        self.with(|state| {
+            state.pushed = state.pushed.wrapping_add(pushed);
+            state.place = Place::Here(handler);
+        });
+    }
+
+    /// The task is over, whether the handler is or not: gives out what is in the seat, to be dropped. False if the connection's
+    /// task had the last word.
+    pub(crate) fn leave(&self) -> (Option<H>, bool) {
+        self.with(|state| match core::mem::replace(&mut state.place, Place::Over) {
+            Place::Here(handler) => (Some(handler), true),
+            Place::AtHome | Place::Visiting { .. } => (None, true),
+            Place::Over => (None, false),
+        })
+    }
+
+    // The connection's task.
+
+    /// The waker of the handler's task, once that ran.
+    pub(crate) fn home(&self) -> Option<Waker> {
+        self.with(|state| state.home.clone())
+    }
+
+    /// Takes the handler to poll it with its task's waker, if it is in its seat and all it pushed was `applied`. If not, its task
+    /// is to be woken.
+    pub(crate) fn take_here(&self, applied: u32) -> Option<H> {
+        self.with(|state| {
+            if state.pushed != applied {
+                return None;
+            }
+            match core::mem::replace(&mut state.place, Place::Visiting { missed: false }) {
+                Place::Here(handler) => Some(handler),
+                other => {
+                    state.place = other;
+                    None
+                }
+            }
+        })
+    }
+
+    /// Puts back what [`Seat::take_here`] gave. The handler comes back, to be dropped, if its task is over; the waker is to be
+    /// woken.
+    pub(crate) fn put_back_here(&self, handler: H) -> (Option<H>, Option<Waker>) {
+        self.with(|state| match state.place {
+            Place::Visiting { missed } => {
+                state.place = Place::Here(handler);
+                (None, if missed { state.home.clone() } else { None })
+            }
+            Place::Here(_) | Place::AtHome | Place::Over => (Some(handler), None),
+        })
+    }
+
+    /// What [`Seat::take_here`] gave is done, and will not be put back.
+    pub(crate) fn done_here(&self) {
+        self.with(|state| state.place = Place::Over);
+    }
+}
