@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests, which clippy does not see through the cfg")]
 
 use core::future::poll_fn;
+use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,8 +18,9 @@ use crate::codec::Message;
 use crate::framing::PREFIX;
 use crate::gate::{GateClosed, SendGate};
 use crate::inbound::tests::key;
-use crate::inbound::{Inbound, Reader, StreamOps, WakeAt};
+use crate::inbound::{Delivered, Inbound, Reader, StreamOps, WakeAt};
 use crate::metadata::MetadataMap;
+use crate::seat::{Seat, Taken};
 
 /// Every order in which threads are preempted three times at most where they need not be: what loom's authors found enough, and a
 /// second instead of an hour.
@@ -221,5 +223,112 @@ fn the_last_place_goes_to_one_of_two() {
         assert!(ours.is_ok() != theirs.is_ok(), "refused: {}, {}", ours.is_err(), theirs.is_err());
         drop((ours, theirs));
         assert!(places.take().is_ok());
+    });
+}
+
+/// A handler that counts its messages.
+struct Counting {
+    reader: Reader,
+    seen: usize,
+}
+
+impl Counting {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<usize> {
+        loop {
+            match core::task::ready!(self.reader.poll_message(cx)) {
+                Ok(_) => self.seen += 1,
+                Err(_) => return Poll::Ready(self.seen),
+            }
+        }
+    }
+}
+
+/// The handler's own task; None if the connection's had the last word.
+fn at_home(seat: &Seat<Counting>) -> Option<usize> {
+    block_on(poll_fn(|cx| match seat.take(cx.waker()) {
+        Taken::Handler(mut handler) => match handler.poll(cx) {
+            Poll::Pending => {
+                seat.put_back(handler, 0);
+                Poll::Pending
+            }
+            Poll::Ready(seen) => {
+                let _ = seat.leave();
+                Poll::Ready(Some(seen))
+            }
+        },
+        Taken::Elsewhere => Poll::Pending,
+        Taken::Over => Poll::Ready(None),
+    }))
+}
+
+/// The connection's task visits a handler, if it can, and has it polled at home if not.
+fn visit(seat: &Seat<Counting>, home: &Waker) -> Option<usize> {
+    let Some(mut handler) = seat.take_here(0) else {
+        home.wake_by_ref();
+        return None;
+    };
+    match handler.poll(&Context::from_waker(home)) {
+        Poll::Pending => {
+            let (left, waker) = seat.put_back_here(handler);
+            assert!(left.is_none());
+            waker.into_iter().for_each(Waker::wake);
+            None
+        }
+        Poll::Ready(seen) => {
+            seat.done_here();
+            home.wake_by_ref();
+            Some(seen)
+        }
+    }
+}
+
+/// A handler is visited for each message, and woken for something else meanwhile: it sees every message, and ends once, at home or in a
+/// visit. Its task learns of that.
+#[test]
+fn a_handler_that_is_visited_misses_nothing_and_ends_once() {
+    let key = key();
+    model(move || {
+        let log = Arc::new(Log::default());
+        let inbound = Arc::new(Inbound::new(Some(key), WakeAt::Each, ops(&log)));
+        let reader = Reader::new(Arc::clone(&inbound));
+        let seat = Arc::new(Seat::new(Counting { reader, seen: 0 }));
+        let task = Arc::clone(&seat);
+        let task = thread::spawn(move || at_home(&task));
+        let mut ended = None;
+        for octets in [&b"1"[..], &b"2"[..]] {
+            let Some(home) = seat.home() else {
+                inbound.deliver(message(octets)).flatten().into_iter().for_each(Waker::wake);
+                continue;
+            };
+            match inbound.deliver_to(message(octets), &home) {
+                Delivered::AtHome => {
+                    home.wake_by_ref();
+                    ended = ended.or(visit(&seat, &home));
+                }
+                Delivered::Told(waker) => waker.into_iter().for_each(Waker::wake),
+                Delivered::Unread => panic!("its reader is there"),
+            }
+        }
+        inbound.end(Ok(MetadataMap::new())).into_iter().for_each(Waker::wake);
+        if let Some(home) = seat.home() {
+            ended = ended.or(visit(&seat, &home));
+        }
+        let at_home = task.join().unwrap();
+        assert_eq!((ended.xor(at_home), ended.is_some() && at_home.is_some()), (Some(2), false));
+    });
+}
+
+/// A handler's task is dropped, as when its runtime goes down, while the connection's visits it: it is dropped once, by one of the two.
+#[test]
+fn a_handler_whose_task_is_dropped_in_a_visit_is_dropped_once() {
+    model(|| {
+        let handler = Arc::new(());
+        let seat = Arc::new(Seat::new(Arc::clone(&handler)));
+        let task = Arc::clone(&seat);
+        let task = thread::spawn(move || task.leave().0.is_some());
+        let left = seat.take_here(0).map(|visited| seat.put_back_here(visited).0.is_some());
+        let by_the_task = task.join().unwrap();
+        assert!(by_the_task != (left == Some(true)), "dropped by both, or by nobody");
+        assert_eq!(Arc::strong_count(&handler), 1);
     });
 }

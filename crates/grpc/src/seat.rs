@@ -143,3 +143,59 @@ impl<H> Seat<H> {
         self.with(|state| state.place = Place::Over);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_task_that_comes_during_a_visit_is_woken_after_it() {
+        let (seat, wakes) = (Seat::new("handler"), Arc::new(Wakes::default()));
+        let waker = Waker::from(Arc::clone(&wakes));
+        assert!(seat.home().is_none(), "its task never ran");
+        assert_eq!(seat.take(&waker), Taken::Handler("handler"));
+        assert_eq!(seat.take_here(0), None, "its task has it");
+        seat.put_back("handler", 2);
+        assert_eq!(seat.take_here(1), None, "one of two operations is on its way");
+        for comes_meanwhile in [true, false] {
+            assert_eq!(seat.take_here(2), Some("handler"));
+            if comes_meanwhile {
+                assert_eq!(seat.take(&waker), Taken::Elsewhere);
+            }
+            let (left, woken) = seat.put_back_here("handler");
+            assert_eq!((left, woken.is_some()), (None, comes_meanwhile));
+            woken.into_iter().for_each(Waker::wake);
+        }
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn whoever_is_last_has_the_handler_to_drop() {
+        let waker = Waker::noop();
+        let at_home = Seat::new("handler");
+        assert_eq!(at_home.leave(), (Some("handler"), true));
+        assert_eq!((at_home.take_here(0), at_home.leave()), (None, (None, false)));
+
+        let visited = Seat::new("handler");
+        assert_eq!(visited.take_here(0), Some("handler"));
+        assert_eq!(visited.leave(), (None, true), "the visit knows nothing of that");
+        assert_eq!(visited.put_back_here("handler").0, Some("handler"));
+
+        let done = Seat::new("handler");
+        assert_eq!(done.take_here(0), Some("handler"));
+        done.done_here();
+        assert_eq!((done.take(waker), done.leave()), (Taken::Over, (None, false)));
+    }
+}

@@ -72,7 +72,7 @@ impl GenericService {
         self.with(move |methods| methods.send_compressed(encoding))
     }
 
-    /// Where the handlers of unary methods added from here on are polled first; see [`Methods::placement`].
+    /// Where the handlers of methods added from here on are polled; see [`Methods::placement`].
     #[must_use]
     pub fn placement(self, placement: Placement) -> Self {
         self.with(move |methods| methods.placement(placement))

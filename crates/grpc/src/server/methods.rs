@@ -176,7 +176,7 @@ impl<'a> Methods<'a> {
         self.encodings.send(encoding);
     }
 
-    /// Where the handlers of unary methods added from here on are polled first. Default: [`Placement::Auto`].
+    /// Where the handlers of methods added from here on are polled. Default: [`Placement::Auto`].
     pub fn placement(&mut self, placement: Placement) {
         self.placement = placement;
     }

@@ -6,9 +6,10 @@
 //! How a call goes: the connection's task finds the method by the path, collects the request's message, decodes it where it
 //! lies, builds the handler's future and polls it once, in place. If that is enough, the response is encoded straight into
 //! the connection's output and no task ever existed; if not, the same future is spawned and its answer comes back as an
-//! operation. Handlers of streams are spawned when the request begins.
+//! operation. Handlers of streams are spawned when the request begins; when messages have come for one that waits, the connection's task polls it
+//! where it is, and what it answers goes straight into the output, too.
 //!
-//! A method that turns out to be slow, or seldom ready at once, is spawned without that first poll; see [`Placement`].
+//! A method that turns out to be slow, or seldom ready at once, is left to tasks; see [`Placement`].
 //!
 //! Left out so far: keepalive.
 
@@ -61,7 +62,7 @@ pub trait Service: Send + 'static {
     /// Adds every method of the service to `methods`.
     fn register(self, methods: &mut Methods<'_>);
 
-    /// The same service with its unary handlers polled where `placement` says, whichever way it was made. Default:
+    /// The same service with its handlers polled where `placement` says, whichever way it was made. Default:
     /// [`Placement::Auto`].
     fn placed(self, placement: Placement) -> Placed<Self>
     where
@@ -80,7 +81,7 @@ pub trait Service: Send + 'static {
     }
 }
 
-/// A service whose unary handlers are polled where its owner said; made by [`Service::placed`].
+/// A service whose handlers are polled where its owner said; made by [`Service::placed`].
 #[derive(Clone, Debug)]
 pub struct Placed<S> {
     service: S,

@@ -1,4 +1,5 @@
-//! Where a unary handler is polled first: in place, on the connection's task, or as a task of its own.
+//! Where a handler is polled: in place, on the connection's task, or by a task of its own. A unary handler has one poll in place and becomes a
+//! task if that was not enough; a handler of a stream is a task, and is polled in place when a message has come that it waits for ([`super::visit`]).
 //!
 //! In place is three to five times as cheap, and a handler that blocks or computes there holds up every other call of its
 //! connection. So methods begin in place and are measured: one that is slow, or seldom ready at its first poll, is
@@ -13,11 +14,12 @@ use core::time::Duration;
 
 use clearway_http2::Instant;
 
-/// Where unary handlers are polled first. Handlers of streams are always tasks of their own.
+/// Where handlers are polled: unary ones at first, and those that read a stream whenever a message has come for which they
+/// wait. For everything else, and if that poll was not enough, a handler is a task of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Placement {
-    /// In place, unless the method turns out to be slow (a poll of 200 microseconds, or 20 on average) or to be pending at its
-    /// first poll more often than not; then as a task, for 1,024 calls at a time.
+    /// In place, unless the method turns out to be slow (a poll of 200 microseconds, or 20 on average) or, if it is unary, to be
+    /// pending at its first poll more often than not; then as a task, for 1,024 calls or messages at a time.
     #[default]
     Auto,
     /// In place, always: for handlers that never block and compute for a few microseconds at most.

@@ -31,6 +31,7 @@ mod refusals;
 mod shutdown;
 mod storm;
 mod trailers;
+mod visits;
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
