@@ -331,6 +331,7 @@ mod tests {
                 port: 1,
                 scheduler: Scheduler::CurrentThread,
                 max_streams: None,
+                placement: Placement::Auto,
                 ends: Ends::All,
                 tls: Tls::Off
             })
@@ -338,7 +339,14 @@ mod tests {
         let scheduler = Scheduler::PerCore { threads: Some(2) };
         assert_eq!(
             read(&["--port=1", "--runtime=thread_per_core", "--workers=2"]),
-            Ok(Asked::Serve { port: 1, scheduler, max_streams: None, ends: Ends::CutOff, tls: Tls::Off })
+            Ok(Asked::Serve {
+                port: 1,
+                scheduler,
+                max_streams: None,
+                placement: Placement::Auto,
+                ends: Ends::CutOff,
+                tls: Tls::Off
+            })
         );
         assert_eq!(read(&["--help"]), Ok(Asked::Help));
     }
