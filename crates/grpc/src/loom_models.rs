@@ -151,7 +151,7 @@ fn a_message_in_assembly_is_asked_for() {
         let inbound = Arc::new(Inbound::new(Some(key), WakeAt::Each, ops(&log)));
         let reader = Reader::new(Arc::clone(&inbound));
         let connection = thread::spawn(move || inbound.assembling());
-        let cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let cx = Context::from_waker(Waker::noop());
         assert!(reader.poll_message(&cx).is_pending());
         let seen_waiting = connection.join().unwrap();
         assert!(seen_waiting || log.0.lock().unwrap().wanted == 1);
@@ -202,7 +202,7 @@ fn a_writer_that_waits_is_let_through_or_sent_away() {
                 push.send(MUCH).unwrap();
                 block_on(poll_fn(|cx| writer.poll_open(cx)))
             });
-            let wake = |waker: Option<std::task::Waker>| waker.into_iter().for_each(std::task::Waker::wake);
+            let wake = |waker: Option<Waker>| waker.into_iter().for_each(Waker::wake);
             wake(gate.writable(MARK));
             wake(gate.applied(pushed.recv().unwrap(), true, MARK));
             wake(if closes { gate.close() } else { gate.writable(MARK) });

@@ -39,7 +39,7 @@ struct Whole {
 }
 
 impl Room {
-    pub(crate) const fn new(per_call: usize, limit: usize) -> Self {
+    pub(crate) fn new(per_call: usize, limit: usize) -> Self {
         Self { taken: AtomicUsize::new(0), limit, per_call }
     }
 

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::methods::Method;
 use super::ops::Outcome;
-use super::streaming::{Input, Running, Sink, StreamingMethod};
+use super::streaming::{Handler, Input, Running, Sink, StreamingMethod};
 use super::unary::{After, Before, UnaryCall, UnaryMethod};
+use super::via::Via;
 use crate::client::MethodPath;
 use crate::codec::{CompressionEncoding, DecodeBuf, Message};
 use crate::intercept::{Call, CallKind, Follow, Guard, Side, Stack};
@@ -207,17 +208,16 @@ enum InterceptedStream {
     Ending(Pending<Outcome>),
 }
 
-impl Future for InterceptedStream {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+impl Handler for InterceptedStream {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, via: &mut Via<'_>) -> Poll<Outcome> {
         loop {
             let next = match &mut *self {
                 Self::Beginning(beginning) => match ready!(beginning.as_mut().poll(cx)) {
                     Ok((guard, running)) => Self::Running(Some(guard), running),
                     Err(status) => return Poll::Ready(Outcome::Status(status)),
                 },
-                Self::Running(guard, running) => match (ready!(running.as_mut().poll(cx)), guard.take()) {
+                Self::Running(guard, running) => match (ready!(running.as_mut().poll(cx, via)), guard.take())
+                {
                     (outcome, Some(guard)) => Self::Ending(Box::pin(end(guard, outcome))),
                     // It is not polled again after it was ready.
                     (outcome, None) => return Poll::Ready(outcome),

@@ -37,7 +37,7 @@ impl Repeats {
         self.config.clone().map(|config| Methods::new(config, self.max_attempts))
     }
 
-    pub(in crate::client) const fn room(&self) -> Room {
+    pub(in crate::client) fn room(&self) -> Room {
         Room::new(self.per_call, self.per_channel)
     }
 }
