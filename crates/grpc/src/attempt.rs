@@ -1,4 +1,5 @@
-//! [`Attempt`]: what became of each time a call was sent, for a call that a policy sent more than once (gRFC A6).
+//! [`Attempt`]: what became of each time a call was sent, for a call that a policy sent more than once (gRFC A6);
+//! and what a server has to say about it.
 
 use core::fmt;
 use core::time::Duration;
@@ -6,7 +7,13 @@ use std::sync::Arc;
 
 use clearway_transport::PeerAddr;
 
-use crate::Code;
+use crate::metadata::{AsciiMetadataKey, MetadataKey};
+use crate::{Code, Request, Status};
+
+/// How often a call was sent before, among a request's metadata.
+const PREVIOUS: &str = "grpc-previous-rpc-attempts";
+/// When it may be sent again, among the trailers.
+pub(crate) const PUSHBACK: AsciiMetadataKey = MetadataKey::from_static("grpc-retry-pushback-ms");
 
 /// One time a call was sent, that failed.
 ///
@@ -75,5 +82,36 @@ impl fmt::Display for Attempts {
             attempt.fmt(f)?;
         }
         f.write_str(")")
+    }
+}
+
+impl Status {
+    /// Server: when a client that sends calls again by policy may send this one: after so long, or with `None` never (gRFC A6,
+    /// "Pushback"). It counts if the call fails before its response began; what the policy does not send again stays so.
+    ///
+    /// Sent as `grpc-retry-pushback-ms` among the trailers, in whole milliseconds, rounded up.
+    pub fn set_retry_pushback(&mut self, after: Option<Duration>) -> &mut Self {
+        let millis = after.map_or_else(
+            || "-1".to_owned(),
+            |after| {
+                let millis = after.as_nanos().div_ceil(1_000_000);
+                // Peers read 32 bits with a sign.
+                i32::try_from(millis).unwrap_or(i32::MAX).to_string()
+            },
+        );
+        if let Ok(value) = millis.parse() {
+            self.metadata_mut().insert(PUSHBACK, value);
+        }
+        self
+    }
+}
+
+impl<T> Request<T> {
+    /// Server: how often the client sent this call before and saw it fail (`grpc-previous-rpc-attempts`, gRFC A6); with hedging those
+    /// attempts may still be under way. Zero for nearly all calls.
+    #[must_use]
+    pub fn previous_attempts(&self) -> u32 {
+        let text = self.metadata().get(PREVIOUS).and_then(|value| value.to_str().ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 }

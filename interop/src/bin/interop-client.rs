@@ -27,6 +27,7 @@ Usage: interop-client [--server_host H] [--server_port N] [--test_case C] [flags
   --additional_metadata M   metadata for every call: `key:value;key2:value2`
   --use_tls[=BOOL]          speak TLS; false by default
   --use_test_ca[=BOOL]      trust the authority of --ca_file; otherwise, without --ca_file, the machine's
+  --service_config_json J   the channel's service config
   --ca_file FILE            PEM file of the authority to trust
   --compression A           compress every call by gzip, deflate or zstd, and accept it (not an official flag)
 
@@ -124,6 +125,7 @@ struct Flags {
     ca_file: Option<String>,
     compression: Option<String>,
     soak: Soak,
+    service_config: Option<String>,
 }
 
 impl Default for Flags {
@@ -139,6 +141,7 @@ impl Default for Flags {
             ca_file: None,
             compression: None,
             soak: Soak::default(),
+            service_config: None,
         }
     }
 }
@@ -173,6 +176,7 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
             "use_tls" => flags.use_tls = values.switch()?,
             "use_test_ca" => flags.use_test_ca = values.switch()?,
             "ca_file" => flags.ca_file = Some(values.text()?),
+            "service_config_json" => flags.service_config = Some(values.text()?),
             "compression" => flags.compression = Some(values.text()?),
             _ => return set_soak(&mut flags.soak, name, values),
         }
@@ -212,6 +216,10 @@ fn resolve(flags: &Flags) -> Result<Work, Problem> {
     }
     if flags.use_tls {
         endpoint = endpoint.tls_config(trust(flags)?).map_err(|error| error.to_string())?;
+    }
+    if let Some(json) = &flags.service_config {
+        let with = endpoint.service_config(json.as_str());
+        endpoint = with.map_err(|error| format!("--service_config_json: {error}"))?;
     }
     let metadata =
         read_metadata(&flags.metadata).map_err(|problem| format!("--additional_metadata: {problem}"))?;
@@ -348,6 +356,7 @@ mod tests {
             ("--soak_iterations=x", "--soak_iterations"),
             ("--soak_wishes=1", "--soak_wishes"),
             ("--compression=br", "--compression"),
+            ("--service_config_json={\"methodConfig\":1}", "methodConfig: want a list"),
         ] {
             let problem = read(line).expect_err(line);
             assert!(problem.contains(named), "{line}: {problem}");

@@ -10,6 +10,7 @@ mod hpack;
 mod interop;
 mod negative;
 mod nghttp;
+mod retries;
 mod soak;
 mod tls;
 
@@ -187,6 +188,16 @@ pub(crate) const ALL: &[Suite] = &[
             CERTIFICATES,
         ],
         run: soak::tls,
+    },
+    Suite {
+        name: "retries",
+        needs: &[
+            Need::Python,
+            Need::File(retries::GRPCIO),
+            Need::Peer(retries::GO),
+            Need::Ours(retries::OURS),
+        ],
+        run: retries::run,
     },
     Suite {
         name: "hpack-judges",

@@ -28,6 +28,7 @@ mod parked;
 mod placement;
 mod raw;
 mod refusals;
+mod retries;
 mod shutdown;
 mod storm;
 mod trailers;

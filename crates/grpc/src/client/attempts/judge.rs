@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::throttle::Throttle;
 use crate::Code;
+use crate::attempt::PUSHBACK;
 use crate::client::service_config::Repeat;
 use crate::metadata::MetadataMap;
 
@@ -45,7 +46,7 @@ pub(super) struct Judge {
 impl Pushback {
     /// In the trailers of an attempt.
     pub(super) fn of(trailers: &MetadataMap) -> Self {
-        let values = trailers.get_all("grpc-retry-pushback-ms");
+        let values = trailers.get_all(&PUSHBACK);
         let mut values = values.iter();
         match (values.next(), values.next()) {
             (None, _) => Self::Unsaid,
