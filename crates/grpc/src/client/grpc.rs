@@ -10,11 +10,11 @@ use futures_core::Stream;
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Settled, Throttle};
-use super::channel::Channel;
+use super::channel::{Channel, Shared};
 use super::outgoing::Outgoing;
 use super::path::MethodPath;
 use super::route::{CallRoute, GrpcService};
-use super::service_config::Method;
+use super::service_config::{Method, Repeat};
 use super::start::{Caller, StartCall, deadline_passed};
 use super::upload::{Upload, pump};
 use crate::cause::CallPhase;
@@ -287,7 +287,7 @@ impl<T: GrpcService> Grpc<T> {
         let max_message = method.map_or(usize::MAX, |method| method.max_response).min(self.max_decoding);
         let configured = method.and_then(|method| method.wait_for_ready);
         let inbound = Arc::new(Inbound::unopened(wake_at));
-        let call = StartCall {
+        let call = Box::new(StartCall {
             path,
             metadata,
             outgoing,
@@ -300,17 +300,15 @@ impl<T: GrpcService> Grpc<T> {
             refused: false,
             wait_for_ready: context.wait_for_ready.or(configured).unwrap_or(shared.wait_for_ready),
             attempt: None,
-        };
-        if let Some(policy) = method.and_then(|method| method.repeat.clone()) {
-            let throttle = shared.methods.as_ref().and_then(|methods| methods.throttle.clone());
-            let attempts = Attempts::begin(Arc::clone(shared), call, parent, policy, throttle);
-            return Ok((Begun::ByPolicy(Box::new(attempts)), max_message));
+        });
+        if let Some(policy) = method.and_then(|method| method.repeat.as_ref()) {
+            return Ok((by_policy(shared, call, parent, policy), max_message));
         }
         if let Some(parent) = &parent {
             parent.adopt(&call.inbound)?;
         }
         let caller = Caller::new(Arc::clone(&call.inbound), &call.outgoing);
-        shared.start(Box::new(call));
+        shared.start(call);
         Ok((Begun::Once(caller), max_message))
     }
 }
@@ -333,6 +331,19 @@ pub(super) enum Begun {
     Once(Caller),
     /// It may be sent again.
     ByPolicy(Box<Attempts>),
+}
+
+/// Begins a call that may be sent again. Few are, and the others pay nothing for it.
+#[cold]
+fn by_policy(
+    shared: &Arc<Shared>,
+    call: Box<StartCall>,
+    parent: Option<CallContext>,
+    policy: &Repeat,
+) -> Begun {
+    let throttle = shared.methods.as_ref().and_then(|methods| methods.throttle.clone());
+    let attempts = Attempts::begin(Arc::clone(shared), call, parent, policy.clone(), throttle);
+    Begun::ByPolicy(Box::new(attempts))
 }
 
 /// The smallest of the request's deadline, the `timeouts` of its method and its channel, and the deadline of the handler that makes the

@@ -62,7 +62,7 @@ enum Step {
 pub(crate) struct Attempts {
     shared: Arc<Shared>,
     /// What each attempt is made of.
-    call: StartCall,
+    call: Box<StartCall>,
     /// What they are made for.
     parent: Option<Parent>,
     judge: Judge,
@@ -101,7 +101,7 @@ impl Attempts {
     /// Begins the first attempt.
     pub(crate) fn begin(
         shared: Arc<Shared>,
-        call: StartCall,
+        call: Box<StartCall>,
         parent: Option<CallContext>,
         policy: Repeat,
         throttle: Option<Arc<Throttle>>,
