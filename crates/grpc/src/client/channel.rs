@@ -128,7 +128,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(endpoint: &Endpoint) -> Self {
+    pub(super) fn new(endpoint: &Endpoint) -> Self {
         Self {
             authority: endpoint.authority().to_owned(),
             scheme: endpoint.scheme(),

@@ -8,6 +8,8 @@
 //! dropped one, or when what was sent is not kept whole.
 
 mod judge;
+#[cfg(test)]
+mod tests;
 mod throttle;
 
 use core::future::{Future as _, poll_fn};
