@@ -134,6 +134,36 @@ pub enum TransportEvent {
         /// The peer's limit.
         limit: u32,
     },
+    /// A message is larger than this side's limit.
+    MessageTooLarge {
+        /// Which message.
+        message: Oversized,
+        /// Its octets, as far as they are known: as it came, if it is compressed.
+        octets: usize,
+        /// The limit, in octets of the message as it is read.
+        limit: usize,
+    },
+    /// What the peer sent cannot be read as messages of gRPC.
+    BadMessage {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A call of which one message was wanted had another number of them.
+    MessageCount {
+        /// There was none; otherwise there were more.
+        none: bool,
+    },
+    /// Something answered that does not speak gRPC, or a server that left out how the call ended.
+    NotGrpc {
+        /// The HTTP status of the answer.
+        http_status: u16,
+        /// What is missing or wrong.
+        what: String,
+    },
+    /// The stream that a request is made of was dropped before its end, by a panic of its own or with its runtime.
+    UploadDropped,
+    /// The name was resolved, to no address at all.
+    NoAddress,
     /// The call was made for another one, and that is over ([`CallContext`](crate::CallContext)).
     ContextOver {
         /// What became of it.
@@ -141,6 +171,21 @@ pub enum TransportEvent {
     },
     /// The channel was closed by this program.
     ChannelClosed,
+}
+
+/// A message that is too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oversized {
+    /// One of a request, at the server.
+    Request,
+    /// One of a response, at the client.
+    Response,
+    /// The same, which is compressed and became too large while it was inflated.
+    InflatedRequest,
+    /// The same.
+    InflatedResponse,
+    /// One that this program was about to send.
+    Sent,
 }
 
 /// Why the transport ended a call.
@@ -152,6 +197,13 @@ pub struct TransportCause {
     pub event: TransportEvent,
     /// Whether the peer can have acted on the call.
     pub processed: Processed,
+}
+
+impl TransportCause {
+    /// Where it is not known on which connection, and the peer may have acted.
+    pub(crate) const fn anywhere(event: TransportEvent) -> Self {
+        Self { connection: None, event, processed: Processed::Maybe }
+    }
 }
 
 impl TransportEvent {
@@ -252,14 +304,57 @@ impl fmt::Display for TransportEvent {
                 write!(f, "{limit} calls wait for a stream already (limit: max_queued_calls)")
             }
             Self::HeaderListTooLarge { octets, limit } => {
-                write!(f, "request headers of {octets} octets exceed the peer's limit of {limit}")
+                write!(
+                    f,
+                    "request headers of {octets} octets exceed the peer's limit of {limit} (send less metadata, or raise \
+                     SETTINGS_MAX_HEADER_LIST_SIZE there)"
+                )
             }
+            Self::MessageTooLarge { message, octets, limit } => message.write(*octets, *limit, f),
+            Self::BadMessage { what } => f.write_str(what),
+            Self::MessageCount { none: true } => f.write_str("the response has no message, want exactly one"),
+            Self::MessageCount { none: false } => {
+                f.write_str("the response has more than one message, want exactly one")
+            }
+            Self::NotGrpc { http_status, what } => {
+                write!(f, "{what} in a response with HTTP status {http_status}")?;
+                if *http_status == 200 {
+                    return Ok(());
+                }
+                f.write_str("; a proxy, or a server of something else, may have answered")
+            }
+            Self::UploadDropped => f.write_str("the request stream was dropped before its end"),
+            Self::NoAddress => f.write_str("the resolver gave no address"),
             Self::ContextOver { why } => write!(
                 f,
                 "the call that this one was made for is over: {why} (Request::detach_from_context lets a call go on)"
             ),
             Self::ChannelClosed => f.write_str("the channel is closed"),
         }
+    }
+}
+
+impl Oversized {
+    /// Says whose limit it was, and what it is called.
+    fn write(self, octets: usize, limit: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (which, whose) = match self {
+            Self::Request | Self::InflatedRequest => ("request", "server's"),
+            Self::Response | Self::InflatedResponse => ("response", "client's"),
+            Self::Sent => {
+                return write!(
+                    f,
+                    "message to send of {octets} bytes exceeds the limit of {limit} (max_encoding_message_size)"
+                );
+            }
+        };
+        let verb = match self {
+            Self::InflatedRequest | Self::InflatedResponse => "inflates to more than",
+            _ => "exceeds",
+        };
+        write!(
+            f,
+            "{which} message of {octets} bytes {verb} the {whose} limit of {limit} (max_decoding_message_size)"
+        )
     }
 }
 

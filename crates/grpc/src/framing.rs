@@ -12,9 +12,10 @@
 use bytes::{BufMut as _, Bytes};
 use clearway_http2::Config;
 
+use crate::cause::{Oversized, Processed, TransportCause, TransportEvent};
 use crate::codec::compression::Packing;
 use crate::codec::{CompressionEncoding, DecodeBuf, Encoder};
-use crate::{Status, scratch};
+use crate::{Code, Status, scratch};
 
 /// True for gRPC's content-type: `application/grpc`, alone or followed by a codec (`+proto`) or parameters (`;...`).
 pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
@@ -64,21 +65,25 @@ pub(crate) enum Incoming {
     Response,
 }
 
-impl Incoming {
-    /// The message, and whose limit it is.
-    const fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Request => ("request", "server's"),
-            Self::Response => ("response", "client's"),
-        }
-    }
+fn too_large(message: Oversized, octets: usize, limit: usize) -> Status {
+    let event = TransportEvent::MessageTooLarge { message, octets, limit };
+    Status::from_transport(Code::ResourceExhausted, TransportCause::anywhere(event))
+}
 
+/// The status of a call whose messages cannot be read.
+pub(crate) fn bad_message(what: impl Into<String>) -> Status {
+    let event = TransportEvent::BadMessage { what: what.into() };
+    Status::from_transport(Code::Internal, TransportCause::anywhere(event))
+}
+
+impl Incoming {
     /// The status of a call with a message of so many octets that inflates to more than `limit`.
     pub(crate) fn too_large_inflated(self, size: usize, limit: usize) -> Status {
-        let (which, whose) = self.words();
-        Status::resource_exhausted(format!(
-            "{which} message of {size} bytes inflates to more than the {whose} limit of {limit} (max_decoding_message_size)"
-        ))
+        let message = match self {
+            Self::Request => Oversized::InflatedRequest,
+            Self::Response => Oversized::InflatedResponse,
+        };
+        too_large(message, size, limit)
     }
 }
 
@@ -87,15 +92,16 @@ impl FramingError {
     /// tell.
     pub(crate) fn status(self, message: Incoming) -> Status {
         match self {
-            Self::BadFlag(flag) => Status::internal(format!("message prefix has flag {flag}, want 0 or 1")),
+            Self::BadFlag(flag) => bad_message(format!("message prefix has flag {flag}, want 0 or 1")),
             Self::Compressed => {
-                Status::internal("message is flagged as compressed, but grpc-encoding names no compression")
+                bad_message("message is flagged as compressed, but grpc-encoding names no compression")
             }
             Self::TooLarge { size, limit } => {
-                let (which, whose) = message.words();
-                Status::resource_exhausted(format!(
-                    "{which} message of {size} bytes exceeds the {whose} limit of {limit} (max_decoding_message_size)"
-                ))
+                let message = match message {
+                    Incoming::Request => Oversized::Request,
+                    Incoming::Response => Oversized::Response,
+                };
+                too_large(message, size, limit)
             }
         }
     }
@@ -280,9 +286,9 @@ fn seal(start: usize, limit: usize, out: &mut [u8]) -> Result<usize, Status> {
     let fits = u32::try_from(size).ok().filter(|_| size <= limit);
     let Some(length) = fits else {
         let limit = limit.min(u32::MAX as usize);
-        return Err(Status::resource_exhausted(format!(
-            "message to send of {size} bytes exceeds the limit of {limit} (max_encoding_message_size)"
-        )));
+        let event = TransportEvent::MessageTooLarge { message: Oversized::Sent, octets: size, limit };
+        let cause = TransportCause { connection: None, event, processed: Processed::No };
+        return Err(Status::from_transport(Code::ResourceExhausted, cause));
     };
     if let Some(place) = out.get_mut(start.saturating_add(1)..start.saturating_add(PREFIX)) {
         place.copy_from_slice(&length.to_be_bytes());
@@ -358,7 +364,7 @@ mod tests {
         assert_eq!(judge([0, 0, 0, 0, 101]), Some(FramingError::TooLarge { size: 101, limit: 100 }));
         assert_eq!(
             judge([0, 255, 255, 255, 255]).unwrap().status(Incoming::Request).code(),
-            crate::Code::ResourceExhausted
+            Code::ResourceExhausted
         );
         assert_eq!(judge([2, 0, 0, 0, 0]), Some(FramingError::BadFlag(2)));
         assert_eq!(judge([1, 0, 0, 0, 0]), Some(FramingError::Compressed));
@@ -376,7 +382,7 @@ mod tests {
         let mut out = b"before".to_vec();
         let five = Bytes::from_static(b"12345");
         let status = encode(&mut BytesEncoder, five, Packing::plain(4), &mut out).unwrap_err();
-        assert_eq!((status.code(), &out[..]), (crate::Code::ResourceExhausted, &b"before"[..]));
+        assert_eq!((status.code(), &out[..]), (Code::ResourceExhausted, &b"before"[..]));
         assert!(status.message().contains("max_encoding_message_size"), "{status}");
     }
 }

@@ -75,7 +75,9 @@ pub use streaming::Streaming;
 pub mod transport {
     pub use crate::Error;
     pub use crate::attempt::Attempt;
-    pub use crate::cause::{Blocked, CallPhase, ConnectionInfo, Processed, TransportCause, TransportEvent};
+    pub use crate::cause::{
+        Blocked, CallPhase, ConnectionInfo, Oversized, Processed, TransportCause, TransportEvent,
+    };
     pub use crate::client::{Channel, ChannelStats, Endpoint, LoadBalancing};
     #[cfg(feature = "tls")]
     pub use crate::server::HandshakeFailure;

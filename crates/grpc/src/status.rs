@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing, Name};
 
 use crate::attempt::{Attempt, Attempts};
-use crate::cause::TransportCause;
+use crate::cause::{ConnectionInfo, TransportCause};
 use crate::metadata::MetadataMap;
 use crate::{Code, percent};
 
@@ -128,6 +128,17 @@ impl Status {
         let mut status = Self::new(code, cause.to_string());
         status.0.transport = Some(Arc::new(cause));
         status
+    }
+
+    /// The same, with the connection it happened on, if the transport made it and did not say.
+    pub(crate) fn and_connection(mut self, connection: ConnectionInfo) -> Self {
+        if let Some(cause) = &mut self.0.transport
+            && cause.connection.is_none()
+        {
+            Arc::make_mut(cause).connection = Some(connection);
+            self.0.message = cause.to_string();
+        }
+        self
     }
 
     /// A status for any error: itself if it is one, [`Code::Unknown`] with the error as source otherwise.

@@ -11,7 +11,9 @@ use std::vec;
 use clearway_transport::Address;
 
 use super::{Connectivity, FailAll, Next, Picker, Policy, Published, QueueAll, Reaction};
-use crate::Status;
+use crate::cause::TransportEvent;
+use crate::client::unsent;
+use crate::{Code, Status};
 
 /// The policy; see the [module](self).
 #[derive(Default)]
@@ -53,7 +55,7 @@ impl Policy for PickFirst {
         match answer {
             Ok(addresses) => {
                 self.left = addresses.into_iter();
-                self.advance(|| Status::unavailable("the resolver gave no address"))
+                self.advance(|| Status::from_transport(Code::Unavailable, unsent(TransportEvent::NoAddress)))
             }
             Err(why) => self.give_up(why),
         }
@@ -152,6 +154,12 @@ mod tests {
     fn no_address_at_all_is_a_failure() {
         let mut policy = PickFirst::default();
         let (text, next) = told(policy.resolved(Ok(Vec::new())));
-        assert_eq!((text.as_str(), next), ("failure: fail the resolver gave no address", Next::BackOff));
+        assert_eq!(
+            (text.as_str(), next),
+            (
+                "failure: fail the resolver gave no address; the peer has not processed the call",
+                Next::BackOff
+            )
+        );
     }
 }

@@ -17,7 +17,7 @@ use super::route::{CallRoute, GrpcService};
 use super::service_config::{Method, Repeat};
 use super::start::{Caller, StartCall, deadline_passed};
 use super::upload::{Upload, pump};
-use crate::cause::CallPhase;
+use crate::cause::{CallPhase, TransportCause, TransportEvent};
 use crate::codec::compression::{Accepted, CameCompressed, Choosing, Packing, Unpacking};
 use crate::codec::{Codec, CompressionEncoding, Decoder};
 use crate::context::CallContext;
@@ -28,7 +28,7 @@ use crate::message_queue::MessageQueue;
 use crate::metadata::MetadataMap;
 use crate::request::{Context, Deadline};
 use crate::streaming::{Source, nothing_decoded};
-use crate::{Request, Response, Status, Streaming};
+use crate::{Code, Request, Response, Status, Streaming};
 
 /// The largest message a client accepts unless told otherwise: 4 MiB, as everywhere in gRPC.
 pub const DEFAULT_MAX_DECODING_MESSAGE_SIZE: usize = 4 * 1024 * 1024;
@@ -392,6 +392,11 @@ impl Begun {
     }
 }
 
+fn wrong_count(none: bool) -> Status {
+    let event = TransportEvent::MessageCount { none };
+    Status::from_transport(Code::Unimplemented, TransportCause::anywhere(event))
+}
+
 /// A response that has begun.
 pub(super) struct Opened {
     pub(super) caller: Caller,
@@ -433,9 +438,9 @@ where
 {
     let message = match (messages.pop(), messages.pop().is_none()) {
         (Some(message), true) => message,
-        (None, _) => return Err(Status::unimplemented("the response has no message, want exactly one")),
+        (None, _) => return Err(wrong_count(true)),
         (Some(_), false) => {
-            return Err(Status::unimplemented("the response has more than one message, want exactly one"));
+            return Err(wrong_count(false));
         }
     };
     let was_compressed = message.compressed;

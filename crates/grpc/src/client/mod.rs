@@ -68,5 +68,5 @@ pub use stats::ChannelStats;
 pub(crate) use attempts::Throttle;
 pub(crate) use connection::Ops;
 pub(crate) use knobs::user_timeout;
-pub(crate) use start::StartCall;
+pub(crate) use start::{StartCall, unsent};
 pub(crate) use waiting::{Place, Places, QueueFull};

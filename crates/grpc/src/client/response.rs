@@ -14,7 +14,7 @@ use super::upload::Leg;
 use crate::cause::{Processed, TransportCause, TransportEvent};
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::IDENTITY;
-use crate::framing::{Incoming, PREFIX, is_grpc};
+use crate::framing::{Incoming, PREFIX, bad_message, is_grpc};
 use crate::inbound::End;
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
@@ -31,8 +31,10 @@ impl Handler for ClientConnection {
     fn on_response(&mut self, tx: &mut Tx, stream: StreamKey, head: &ResponseHead<'_>, end_stream: bool) {
         self.answered = true;
         if end_stream {
-            let end = trailers(head.fields)
-                .unwrap_or_else(|| Err(without_status(head.status, unexpected_type(head.content_type))));
+            let end = trailers(head.fields).unwrap_or_else(|| {
+                let status = without_status(head.status, unexpected_type(head.content_type));
+                Err(status.and_connection(self.info(tx.now())))
+            });
             self.complete(tx, stream, end);
             return;
         }
@@ -46,6 +48,7 @@ impl Handler for ClientConnection {
         let encoding = match encoding {
             Ok(encoding) => encoding,
             Err(status) => {
+                let status = status.and_connection(self.info(tx.now()));
                 self.cancel(tx, stream, status);
                 return;
             }
@@ -60,12 +63,13 @@ impl Handler for ClientConnection {
         match call.take_data(tx, stream, data.as_slice()) {
             Ok(wakers) => self.wakers.extend(wakers),
             Err(status) => {
+                let status = status.and_connection(self.info(tx.now()));
                 self.cancel(tx, stream, status);
                 return;
             }
         }
         if end_stream {
-            let end = Err(self.end_without_trailers(stream));
+            let end = Err(self.end_without_trailers(stream).and_connection(self.info(tx.now())));
             self.complete(tx, stream, end);
         }
     }
@@ -74,9 +78,9 @@ impl Handler for ClientConnection {
         let Some(call) = self.call(stream) else { return };
         let whole = call.assembler.at_boundary();
         let end = match trailers(fields) {
-            Some(Ok(_)) if !whole => Err(cut_short()),
+            Some(Ok(_)) if !whole => Err(cut_short().and_connection(self.info(tx.now()))),
             Some(end) => end,
-            None => Err(self.end_without_trailers(stream)),
+            None => Err(self.end_without_trailers(stream).and_connection(self.info(tx.now()))),
         };
         self.complete(tx, stream, end);
     }
@@ -195,7 +199,7 @@ impl Call {
         let own = self.start.encoding.filter(|own| own.name().as_bytes() == named);
         let found = own.or_else(|| self.start.accepted.as_ref()?.find(named));
         found.map(Some).ok_or_else(|| {
-            Status::internal(format!(
+            bad_message(format!(
                 "response is compressed by \"{}\", which this client does not accept",
                 quoted(named)
             ))
@@ -255,16 +259,14 @@ fn trailers(fields: &FieldSection) -> Option<End> {
 }
 
 fn cut_short() -> Status {
-    Status::internal("the response ended in the middle of a message")
+    bad_message("the response ended in the middle of a message")
 }
 
 /// What a response without `grpc-status` means.
 fn without_status(http_status: u16, why: Option<String>) -> Status {
-    let why = why.unwrap_or_else(|| "no grpc-status".to_owned());
-    Status::new(
-        Code::from_http_status(http_status),
-        format!("{why} in a response with HTTP status {http_status}"),
-    )
+    let what = why.unwrap_or_else(|| "no grpc-status".to_owned());
+    let event = TransportEvent::NotGrpc { http_status, what };
+    Status::from_transport(Code::from_http_status(http_status), TransportCause::anywhere(event))
 }
 
 /// Says what is wrong with a content-type that is not gRPC's.

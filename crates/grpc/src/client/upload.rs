@@ -21,6 +21,7 @@ use futures_core::Stream;
 
 use super::connection::{ClientOp, Ops};
 use super::replay::{Kept, Room};
+use crate::cause::{TransportCause, TransportEvent};
 use crate::codec::Encoder;
 use crate::codec::compression::Packing;
 use crate::gate::Flow;
@@ -375,7 +376,8 @@ struct Unfinished(Option<Arc<Upload>>);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(upload) = &self.0 {
-            upload.fail(&Status::new(Code::Cancelled, "the request stream was dropped before its end"));
+            let cause = TransportCause::anywhere(TransportEvent::UploadDropped);
+            upload.fail(&Status::from_transport(Code::Cancelled, cause));
         }
     }
 }

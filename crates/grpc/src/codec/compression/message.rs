@@ -3,7 +3,7 @@
 use super::{CompressionEncoding, DecompressError};
 use crate::Status;
 use crate::codec::DecodeBuf;
-use crate::framing::Incoming;
+use crate::framing::{Incoming, bad_message};
 
 /// How messages go out.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ impl Unpacking {
                 "compressed message is not inflated ({encoding}): {what}"
             ))),
             Err(DecompressError::Corrupt(what)) => {
-                Err(Status::internal(format!("compressed message cannot be read ({encoding}): {what}")))
+                Err(bad_message(format!("compressed message cannot be read ({encoding}): {what}")))
             }
         }
     }
