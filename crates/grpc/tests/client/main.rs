@@ -10,6 +10,7 @@
 
 mod both_sides;
 mod cancelling;
+mod causes;
 #[cfg(feature = "gzip")]
 mod compression;
 mod connecting;
