@@ -1,6 +1,7 @@
 //! What the example programs share: generated code, and what the route guide knows.
 //!
 //! * `hello-server`, `hello-client`: the smallest server and client there are.
+//! * `rolling-server`: one that replaces itself without losing a call.
 //! * `routeguide-server`, `routeguide-client`: the four kinds of call.
 //!
 //! Servers take an address (`host:port` or `unix:/path`) and clients a target (`http://host:port` or `unix:/path`) as their

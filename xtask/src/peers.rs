@@ -53,6 +53,7 @@ const GO_PROGRAMS: &[GoProgram] = &[
 const OWN_GO: &[(&str, &str, &[&str])] = &[
     ("go-hpack-judge", "interop/hpack", &["go.mod", "judge.go"]),
     ("go-compressing", "interop/go", &["go.mod", "main.go"]),
+    ("go-life-peer", "interop/life", &["go.mod", "main.go"]),
     ("go-retries", "interop/retries", &["go.mod", "peer.go"]),
 ];
 

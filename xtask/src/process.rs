@@ -139,6 +139,6 @@ impl Drop for Server {
 }
 
 /// A port nobody listens on. Somebody else may take it before it is used; then the server says so.
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -91,6 +91,8 @@ pub mod transport {
         Address, AddressError, CloseReason, Closed, ConnectFault, ConnectPhase, Listener, PeerAddr, Spoken,
         Stream, TlsAlert, TlsError, TlsFailure, WrongProtocol, pair,
     };
+    #[cfg(feature = "handover")]
+    pub use clearway_transport::{Handover, notify_ready};
 }
 
 /// Interceptors under the paths that tonic has for them; all there is to know is in [`intercept`].

@@ -64,6 +64,25 @@ impl Listener {
         socket.listen(BACKLOG).map(Self::Tcp)
     }
 
+    /// A socket that listens already: one that was inherited, or made with options of its own.
+    ///
+    /// # Errors
+    /// The system's. Outside of a tokio runtime it panics.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self::Tcp)
+    }
+
+    /// As [`Listener::from_std`]. Its path is somebody else's, and not removed at the end.
+    ///
+    /// # Errors
+    /// The system's. Outside of a tokio runtime it panics.
+    pub fn from_std_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Self::Unix(UnixPath { listener, path: PathBuf::new(), identity: None }))
+    }
+
     /// The address listened on, if it is TCP; tells the port when 0 was asked for.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
@@ -94,6 +113,12 @@ impl Listener {
 }
 
 impl UnixPath {
+    /// The path is not removed at the end: somebody else listens there, too.
+    #[cfg(feature = "handover")]
+    pub(crate) fn leave_path(&mut self) {
+        self.identity = None;
+    }
+
     async fn bind(path: &Path) -> io::Result<Self> {
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path).await => {
@@ -103,6 +128,13 @@ impl UnixPath {
             bound => bound?,
         };
         Ok(Self { listener, path: path.to_owned(), identity: identity(path) })
+    }
+}
+
+#[cfg(feature = "handover")]
+impl std::os::fd::AsFd for UnixPath {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 

@@ -8,6 +8,8 @@
 //! Feature `tls` brings the module `tls`, with rustls; without it, connections are cleartext. `tls-webpki-roots` and `tls-native-roots`
 //! bring sets of root certificates to choose.
 //!
+//! Feature `handover`: listening sockets that are inherited and passed on to a successor.
+//!
 //! Left out: PROXY protocol, io_uring.
 
 mod accept;
@@ -20,6 +22,8 @@ mod connect;
 mod driver;
 mod fault;
 mod first_octets;
+#[cfg(feature = "handover")]
+mod handover;
 #[cfg(all(test, clearway_loom))]
 mod loom_models;
 mod op_queue;
@@ -39,6 +43,8 @@ pub use connect::{ConnectError, ConnectPhase, connect};
 pub use driver::{Driver, DriverConfig};
 pub use fault::{ConnectFault, Spoken, TlsAlert, TlsError, TlsFailure, WrongProtocol};
 pub use first_octets::FirstOctets;
+#[cfg(feature = "handover")]
+pub use handover::{Handover, notify_ready};
 pub use op_queue::OpQueue;
 pub use peer::Peer;
 pub use stream::{Stream, pair};

@@ -8,6 +8,7 @@ mod h2load;
 mod h2spec;
 mod hpack;
 mod interop;
+mod life;
 mod negative;
 mod nghttp;
 mod retries;
@@ -215,9 +216,14 @@ pub(crate) const ALL: &[Suite] = &[
         needs: &[Need::Python, Need::File(chain::SCRIPT), Need::Ours("chain-server")],
         run: chain::run,
     },
+    Suite { name: "restart", needs: LIFE, run: life::restart },
+    Suite { name: "life", needs: LIFE, run: life::short_lives },
     // What they found once is part of the tests; this only sees that they run.
     Suite { name: "fuzz", needs: &[Need::Peer("cargo-fuzz")], run: crate::fuzz::smoke },
 ];
+
+/// What the suites of [`life`] need.
+const LIFE: &[Need] = &[Need::Peer(life::GO), Need::Ours("restart-server"), Need::Ours("life-client")];
 
 /// What makes the certificates of a run.
 const CERTIFICATES: Need = Need::Ours("test-certificates");
