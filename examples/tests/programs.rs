@@ -65,6 +65,35 @@ fn routeguide() {
     );
 }
 
+/// The successor answers, and the process that was told to go is gone.
+#[test]
+fn rolling() {
+    let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rolling.sock");
+    let mut server = Server::start(env!("CARGO_BIN_EXE_rolling-server"), &socket);
+    let ask = || {
+        let target = format!("unix:{}", socket.display());
+        let output = Command::new(env!("CARGO_BIN_EXE_hello-client")).arg(target).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.trim().strip_prefix("Hello world from ").unwrap().to_owned()
+    };
+    let signal = |name: &str, process: &str| {
+        assert!(Command::new("kill").args(["-s", name, process]).status().unwrap().success());
+    };
+    let old = ask();
+    assert_eq!(old, server.0.id().to_string());
+    signal("HUP", &old);
+    // Every call is answered, by either of them, until the old one is gone.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while server.0.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it does not go");
+        ask();
+    }
+    let new = ask();
+    assert_ne!(new, old);
+    signal("TERM", &new);
+}
+
 #[test]
 fn every_program_is_under_60_lines() {
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin")).unwrap() {

@@ -5,6 +5,7 @@
 //! tool. `life`: our server with connections of a second, grpc-go's server with the same.
 
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long connections live, and how long there is load meanwhile.
 const AGE_MS: u32 = 1000;
 const LOAD: Duration = Duration::from_secs(10);
-/// What a port answers on at last.
+/// Listens, and starts a server with the socket when somebody connects.
 const SYSTEMD: &str = "systemd-socket-activate";
 
 /// Ten restarts.
@@ -79,6 +80,13 @@ fn activated(workspace: &Workspace) -> Result<String, String> {
         .args(["--port", "1"]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = Ended(child_of(child)?);
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        if Instant::now() > deadline {
+            return Err(format!("{SYSTEMD} does not listen"));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
     let load = Load::ours(workspace, port)?;
     thread::sleep(PAUSE * 2);
     let calls = load.end()?;
