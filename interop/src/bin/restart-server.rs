@@ -90,7 +90,7 @@ async fn serve(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     };
     let replaced = replaced(listener.share()?);
     let counters = server.counters();
-    let router = server.add_service(TestServiceServer::new(Interop));
+    let router = server.add_service(TestServiceServer::new(Interop::default()));
     say("serves");
     notify_ready()?;
     let stopped = async move {
