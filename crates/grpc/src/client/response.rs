@@ -40,7 +40,6 @@ impl Handler for ClientConnection {
         }
         let Some(call) = self.call(stream) else { return };
         call.stage = Stage::Streaming { http_status: head.status };
-        call.start.outgoing.forget();
         let encoding = match unexpected_type(head.content_type) {
             Some(why) => Err(without_status(head.status, Some(why))),
             None => call.encoding(head.grpc_encoding),
@@ -53,6 +52,8 @@ impl Handler for ClientConnection {
                 return;
             }
         };
+        // Not before it is gRPC that answers: what a proxy says in its place may be a reason to go again.
+        call.start.outgoing.forget();
         call.assembler.agreed(encoding.is_some());
         let waker = call.start.inbound.deliver_head(MetadataMap::of_response(head.fields), encoding);
         self.wakers.extend(waker);

@@ -60,7 +60,7 @@ struct State {
     ended: bool,
     /// Nothing can be sent any more.
     over: bool,
-    /// The attempt that goes on alone, because what was sent cannot be kept any longer.
+    /// The attempt that goes on alone: its response has begun, or what was sent cannot be kept any longer.
     decided: Option<u32>,
     writer: Option<Waker>,
     caller: Option<Waker>,
@@ -211,7 +211,7 @@ impl Upload {
         self.locked(|state| state.over)
     }
 
-    /// Ready, once, with the attempt that goes on alone, when what was sent cannot be kept any longer.
+    /// Ready, once, with the attempt that goes on alone: its response has begun, or what was sent cannot be kept any longer.
     pub(crate) fn poll_decided(&self, cx: &Context<'_>) -> Poll<u32> {
         self.locked(|state| match state.decided.take() {
             Some(number) => Poll::Ready(number),
@@ -315,11 +315,15 @@ impl Leg {
         self.upload.locked(|state| !state.over && state.kept.is_whole())
     }
 
-    /// The response has begun: unless a policy still decides, nothing is sent again.
+    /// The response has begun: the call goes on with this attempt, and nothing is sent again.
     pub(crate) fn answered(&self) {
         self.upload.locked(|state| {
-            if state.tries == Tries::Last {
-                state.kept = Kept::nothing();
+            // It is not there if another one was chosen before.
+            if state.attempt(self.number).is_some() {
+                if state.tries == Tries::More {
+                    state.decided = Some(self.number);
+                }
+                state.commit(self.number);
             }
         });
     }

@@ -17,6 +17,7 @@ mod connecting;
 mod deadlines;
 mod flow;
 mod going_away;
+mod hedge_rules;
 mod hedging;
 mod keepalive;
 mod many_connections;

@@ -14,7 +14,7 @@ use clearway_http2::ErrorCode;
 use clearway_testkit::Random;
 use tokio::task::JoinHandle;
 
-use crate::peer::{Arrivals, OK_HEAD, PATH, Peer, endpoint, feed, framed};
+use crate::peer::{Arrivals, Frame, OK_HEAD, PATH, Peer, endpoint, feed, framed};
 use crate::retries::{previous, refuse};
 
 const SEEDS: u64 = 400;
@@ -33,8 +33,8 @@ enum Action {
     Lose,
     /// GOAWAY that leaves the stream out.
     LeaveOut,
-    /// An answer of something that is not gRPC: 503.
-    NotGrpc,
+    /// An answer of something that is not gRPC: 503, and with `true` a page to read.
+    NotGrpc(bool),
 }
 
 fn action(random: &mut Random) -> Action {
@@ -47,7 +47,7 @@ fn action(random: &mut Random) -> Action {
         5 => Action::Reset(ErrorCode::INTERNAL_ERROR),
         6 => Action::Lose,
         7 => Action::LeaveOut,
-        8 => Action::NotGrpc,
+        8 => Action::NotGrpc(random.one_in(2)),
         9 => Action::Fail(code, Some(["0", "20", "-1", "x"][random.below(4)])),
         _ => Action::Fail(code, None),
     }
@@ -82,7 +82,7 @@ impl Model {
             Action::Fail(code, pushback) => (code, matches!(pushback, Some("-1" | "x"))),
             Action::Reset(ErrorCode::ENHANCE_YOUR_CALM) => (Code::ResourceExhausted, false),
             Action::Reset(ErrorCode::INTERNAL_ERROR) => (Code::Internal, false),
-            Action::Reset(_) | Action::Lose | Action::LeaveOut | Action::NotGrpc => {
+            Action::Reset(_) | Action::Lose | Action::LeaveOut | Action::NotGrpc(_) => {
                 (Code::Unavailable, false)
             }
         };
@@ -163,7 +163,11 @@ async fn act(mut peer: Peer, id: u32, action: Action) -> Option<Peer> {
             peer.goaway(id.saturating_sub(1), ErrorCode::NO_ERROR, "").await;
             return None;
         }
-        Action::NotGrpc => peer.headers(id, &[(":status", "503")], true).await,
+        Action::NotGrpc(false) => peer.headers(id, &[(":status", "503")], true).await,
+        Action::NotGrpc(true) => {
+            peer.headers(id, &[(":status", "503"), ("content-type", "text/html")], false).await;
+            assert_eq!(peer.next().await, Frame::Reset { id, code: ErrorCode::CANCEL });
+        }
     }
     Some(peer)
 }

@@ -56,7 +56,7 @@ enum Step {
     Failed { at: usize, status: Status },
     /// Another attempt is due.
     Due,
-    /// This attempt goes on alone: what was sent cannot be kept any longer.
+    /// This attempt goes on alone: its response has begun, or what was sent cannot be kept any longer.
     Decided(u32),
 }
 
