@@ -12,7 +12,7 @@ use clearway::client::{Grpc, HedgingPolicy, MethodConfig, ServiceConfig};
 use clearway_http2::ErrorCode;
 use clearway_testkit::Random;
 
-use crate::peer::{Arrivals, Frame, OK_HEAD, Peer, chat, endpoint, feed, framed};
+use crate::peer::{Arrivals, Feed, Frame, OK_HEAD, Peer, chat, endpoint, feed, framed};
 use crate::retries::refuse;
 
 const SEEDS: u64 = 300;
@@ -52,19 +52,12 @@ impl Seen {
     }
 }
 
-async fn run(seed: u64) {
-    let mut random = Random::new(seed);
-    let most = 2 + random.below(4);
-    let policy = HedgingPolicy::new(u32::try_from(most).unwrap(), Duration::from_millis(10));
-    let method = MethodConfig::for_all().hedge(policy.non_fatal([Code::Unavailable]));
-    let (endpoint, mut arrivals): (_, Arrivals) = endpoint();
-    let kept = [3000, 256 * 1024][random.below(2)];
-    let endpoint = endpoint.service_config(ServiceConfig::new().method(method)).unwrap();
-    let grpc = Grpc::new(endpoint.retry_buffer_size(kept, 1 << 20).connect_lazy());
+/// A request stream whose messages come at random times, and what it is on the wire.
+fn request(random: &mut Random) -> (Feed, Vec<u8>) {
     let messages: Vec<Bytes> = (0..1 + random.below(6))
         .map(|at| vec![u8::try_from(at).unwrap(); random.below(2000)].into())
         .collect();
-    let whole: Vec<u8> = messages.iter().flat_map(|message| framed(message)).collect();
+    let whole = messages.iter().flat_map(|message| framed(message)).collect();
     let gaps: Vec<_> = messages.iter().map(|_| Duration::from_millis(random.below(20) as u64)).collect();
     let (sender, feed) = feed();
     tokio::spawn(async move {
@@ -75,7 +68,20 @@ async fn run(seed: u64) {
             }
         }
     });
-    let call = chat(&grpc, feed);
+    (feed, whole)
+}
+
+async fn run(seed: u64) {
+    let mut random = Random::new(seed);
+    let most = 2 + random.below(4);
+    let policy = HedgingPolicy::new(u32::try_from(most).unwrap(), Duration::from_millis(10));
+    let method = MethodConfig::for_all().hedge(policy.non_fatal([Code::Unavailable]));
+    let (endpoint, mut arrivals): (_, Arrivals) = endpoint();
+    let kept = [3000, 256 * 1024][random.below(2)];
+    let endpoint = endpoint.service_config(ServiceConfig::new().method(method)).unwrap();
+    let grpc = Grpc::new(endpoint.retry_buffer_size(kept, 1 << 20).connect_lazy());
+    let (messages, whole) = request(&mut random);
+    let call = chat(&grpc, messages);
     let mut peer = arrivals.accept(&[]).await;
     let mut seen = Seen::default();
     let mut trail = format!("seed {seed}, {most} copies, {kept} kept");
