@@ -32,6 +32,8 @@ pub enum Processed {
 pub enum CallPhase {
     /// In an interceptor of this program, before it was sent.
     Intercepted,
+    /// In middleware of this program, or beyond it, without an answer yet.
+    Middleware,
     /// Waiting for a connection.
     Connecting,
     /// Waiting for a free stream on its connection.
@@ -220,6 +222,7 @@ impl fmt::Display for CallPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Intercepted => "in an interceptor",
+            Self::Middleware => "in middleware",
             Self::Connecting => "while waiting for a connection",
             Self::Queued => "while waiting for a free stream",
             Self::Probing => "while waiting for a sign of life of a server that had been silent",

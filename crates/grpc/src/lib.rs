@@ -54,6 +54,8 @@ mod sync;
 #[cfg(feature = "tls")]
 mod tls_reload;
 
+#[cfg(feature = "tower")]
+pub mod body;
 pub mod client;
 pub mod codec;
 pub mod context;

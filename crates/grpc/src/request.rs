@@ -38,6 +38,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// The same, without extensions.
+    #[cfg(feature = "tower")]
+    pub(crate) fn again(&self) -> Self {
+        let Self { deadline, wait_for_ready, .. } = *self;
+        Self { deadline, wait_for_ready, origin: self.origin.clone(), ..Self::default() }
+    }
+
     /// What the request is compressed by, if `usual` is what its client compresses by.
     pub(crate) fn compression(&self, usual: Option<CompressionEncoding>) -> Option<CompressionEncoding> {
         Choice::among(&self.extensions, usual)

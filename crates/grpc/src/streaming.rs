@@ -9,6 +9,8 @@ use std::sync::Arc;
 use bytes::Buf as _;
 use futures_core::Stream;
 
+#[cfg(feature = "tower")]
+use crate::body::BodyMessages;
 use crate::client::Throttle;
 use crate::codec::compression::Unpacking;
 use crate::codec::{Decoder, Message};
@@ -35,13 +37,26 @@ pub struct Streaming<T> {
 
 /// Where the messages of a stream come from, and who else hears of them.
 pub(crate) struct Source {
-    reader: Reader,
+    from: From,
     follow: Option<Follow>,
+}
+
+enum From {
+    /// A connection of ours.
+    Stream(Reader),
+    /// Somebody's middleware.
+    #[cfg(feature = "tower")]
+    Body(Box<BodyMessages>),
 }
 
 impl Source {
     pub(crate) const fn new(reader: Reader) -> Self {
-        Self { reader, follow: None }
+        Self { from: From::Stream(reader), follow: None }
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn of_body(messages: BodyMessages) -> Self {
+        Self { from: From::Body(Box::new(messages)), follow: None }
     }
 
     /// The same, of a call that is watched.
@@ -50,8 +65,12 @@ impl Source {
         self
     }
 
-    fn poll_message(&self, cx: &Context<'_>) -> Poll<Result<Message, End>> {
-        self.reader.poll_message(cx)
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, End>> {
+        match &mut self.from {
+            From::Stream(reader) => reader.poll_message(cx),
+            #[cfg(feature = "tower")]
+            From::Body(messages) => messages.poll_message(cx),
+        }
     }
 
     /// A message was taken and inflated.
@@ -70,8 +89,12 @@ impl Source {
     }
 
     /// Nobody wants the rest.
-    fn abandon(&self) {
-        self.reader.abandon();
+    fn abandon(&mut self) {
+        match &mut self.from {
+            From::Stream(reader) => reader.abandon(),
+            #[cfg(feature = "tower")]
+            From::Body(messages) => messages.abandon(),
+        }
     }
 }
 
@@ -135,7 +158,7 @@ impl<T> Streaming<T> {
         self.was_compressed
     }
 
-    fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Result<Option<T>, Status>> {
+    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<T>, Status>> {
         if !matches!(self.state, State::Open) {
             return Poll::Ready(Ok(None));
         }
@@ -172,6 +195,17 @@ impl<T> Streaming<T> {
         let mut message = self.unpacking.open(message.into())?;
         self.source.heard(message.remaining(), message.wire_octets());
         self.decoder.decode(&mut message)?.ok_or_else(nothing_decoded)
+    }
+}
+
+#[cfg(feature = "tower")]
+impl<T> Streaming<T> {
+    /// The trailers, once it has ended well.
+    pub(crate) fn take_trailers(&mut self) -> MetadataMap {
+        match core::mem::replace(&mut self.state, State::Failed) {
+            State::Ended(trailers) => trailers,
+            State::Open | State::Failed => MetadataMap::new(),
+        }
     }
 }
 

@@ -88,6 +88,12 @@ impl<Op> OpQueue<Op> {
         Ok(())
     }
 
+    /// Takes all operations, where the owner is no driver and looks for itself when there are some.
+    #[must_use]
+    pub fn take_all(&self) -> Vec<Op> {
+        self.with(|state| core::mem::take(&mut state.ops))
+    }
+
     /// True once the connection is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {

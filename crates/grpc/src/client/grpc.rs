@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::attempts::{Attempts, Settled, Throttle};
 use super::channel::{Channel, Shared};
+#[cfg(feature = "tower")]
+use super::http::HttpCall;
 use super::outgoing::Outgoing;
 use super::path::MethodPath;
-use super::route::{CallRoute, GrpcService};
+use super::route::{CallRoute, GrpcService, Via};
 use super::service_config::{Method, Repeat};
 use super::start::{Caller, StartCall, deadline_passed};
 use super::upload::{Upload, pump};
@@ -39,12 +41,12 @@ pub const DEFAULT_MAX_DECODING_MESSAGE_SIZE: usize = 4 * 1024 * 1024;
 /// had not left yet. Dropping a [`Streaming`] before its end does the same.
 #[derive(Clone, Debug)]
 pub struct Grpc<T = Channel> {
-    inner: T,
-    max_decoding: usize,
-    max_encoding: usize,
+    pub(super) inner: T,
+    pub(super) max_decoding: usize,
+    pub(super) max_encoding: usize,
     /// None: as the channel has it.
-    send: Option<CompressionEncoding>,
-    accepted: Option<Arc<Accepted>>,
+    pub(super) send: Option<CompressionEncoding>,
+    pub(super) accepted: Option<Arc<Accepted>>,
 }
 
 impl<T: GrpcService> Grpc<T> {
@@ -210,6 +212,10 @@ impl<T: GrpcService> Grpc<T> {
         wake_at: WakeAt,
         watching: Option<&Watching>,
     ) -> Result<(Begun, usize), Status> {
+        #[cfg(feature = "tower")]
+        if let Via::Http(service) = self.route().via {
+            return self.message_over(service, request, &path, codec, watching);
+        }
         let started = Instant::now();
         let (metadata, context, message) = request.split();
         let mut encoder = codec.encoder();
@@ -232,10 +238,15 @@ impl<T: GrpcService> Grpc<T> {
         C: Codec,
         S: Stream<Item = C::Encode> + Send + 'static,
     {
+        let shared = match self.route().via {
+            Via::Channel(channel) => channel.shared(),
+            #[cfg(feature = "tower")]
+            Via::Http(service) => return self.stream_over(service, request, &path, codec, watching),
+        };
         let started = Instant::now();
         let (metadata, context, messages) = request.split();
         let method = self.method(&path);
-        let room = &self.route().channel.shared().room;
+        let room = &shared.room;
         let leg = match method.and_then(|method| method.repeat.as_ref()) {
             None => Upload::once(room),
             Some(_) => Upload::by_policy(room),
@@ -253,12 +264,12 @@ impl<T: GrpcService> Grpc<T> {
 
     /// What the channel's service config says of a method.
     pub(super) fn method(&self, path: &MethodPath) -> Option<&Method> {
-        self.route().channel.shared().methods.as_ref()?.find(path.as_str())
+        self.route().shared()?.methods.as_ref()?.find(path.as_str())
     }
 
     /// How the messages of a request go out.
     fn packing(&self, context: &Context, method: Option<&Method>) -> Packing {
-        let encoding = context.compression(self.send.or(self.route().channel.shared().send));
+        let encoding = context.compression(self.send.or_else(|| self.route().shared()?.send));
         let limit = method.map_or(usize::MAX, |method| method.max_request).min(self.max_encoding);
         Packing { limit, encoding }
     }
@@ -277,7 +288,7 @@ impl<T: GrpcService> Grpc<T> {
     /// Begins a call; says how large a message of its response may be.
     fn start(&self, start: Start<'_>) -> Result<(Begun, usize), Status> {
         let Start { path, metadata, context, method, encoding, outgoing, wake_at, started } = start;
-        let shared = self.route().channel.shared();
+        let Some(shared) = self.route().shared() else { return Err(no_channel()) };
         let parent = context.inherited();
         let deadline = Self::deadline(&context, (method, shared.timeout), parent.as_ref(), started);
         let now = Instant::now();
@@ -313,6 +324,11 @@ impl<T: GrpcService> Grpc<T> {
     }
 }
 
+/// Calls through middleware are begun elsewhere.
+fn no_channel() -> Status {
+    Status::internal("there is no channel")
+}
+
 /// What the kinds of call differ in when they begin.
 struct Start<'a> {
     path: MethodPath,
@@ -331,6 +347,9 @@ pub(super) enum Begun {
     Once(Caller),
     /// It may be sent again.
     ByPolicy(Box<Attempts>),
+    /// It goes through middleware.
+    #[cfg(feature = "tower")]
+    Http(Box<HttpCall>),
 }
 
 /// Begins a call that may be sent again. Few are, and the others pay nothing for it.
@@ -374,6 +393,8 @@ impl Begun {
         match self {
             Self::Once(caller) => Ok(poll_fn(|cx| caller.reader.poll_whole(cx)).await),
             Self::ByPolicy(attempts) => Box::pin(attempts.whole()).await,
+            #[cfg(feature = "tower")]
+            Self::Http(call) => Box::pin(call.whole()).await,
         }
     }
 
@@ -382,12 +403,14 @@ impl Begun {
         match self {
             Self::Once(caller) => {
                 let (head, encoding) = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
-                Ok(Opened { caller, head, encoding, throttle: None })
+                Ok(Opened { source: Source::new(caller.into_reader()), head, encoding, throttle: None })
             }
             Self::ByPolicy(attempts) => {
                 let Settled { caller, head, encoding, throttle, .. } = Box::pin(attempts.settle()).await?;
-                Ok(Opened { caller, head, encoding, throttle })
+                Ok(Opened { source: Source::new(caller.into_reader()), head, encoding, throttle })
             }
+            #[cfg(feature = "tower")]
+            Self::Http(call) => Box::pin(call.head()).await,
         }
     }
 }
@@ -399,7 +422,7 @@ fn wrong_count(none: bool) -> Status {
 
 /// A response that has begun.
 pub(super) struct Opened {
-    pub(super) caller: Caller,
+    pub(super) source: Source,
     pub(super) head: MetadataMap,
     pub(super) encoding: Option<CompressionEncoding>,
     pub(super) throttle: Option<Arc<Throttle>>,
@@ -471,7 +494,7 @@ async fn streamed<D>(begun: Begun, decoder: D, limit: usize) -> Result<Response<
 where
     D: Decoder<Error = Status> + Send + 'static,
 {
-    let Opened { caller, head, encoding, throttle } = begun.head().await?;
-    let messages = Streaming::new(Source::new(caller.into_reader()), decoder, unpacking(limit, encoding));
+    let Opened { source, head, encoding, throttle } = begun.head().await?;
+    let messages = Streaming::new(source, decoder, unpacking(limit, encoding));
     Ok(Response::received(head, messages.counted_by(throttle)))
 }

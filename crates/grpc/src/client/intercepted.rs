@@ -16,7 +16,6 @@ use crate::codec::{Codec, Decoder};
 use crate::inbound::{WakeAt, Whole};
 use crate::intercept::{Call, CallKind, Follow, Guard, Side, Stack, no_response};
 use crate::request::Deadline;
-use crate::streaming::Source;
 use crate::{Request, Response, Status, Streaming};
 
 /// A call that its interceptors let through, under way.
@@ -81,7 +80,7 @@ impl<T: GrpcService> Grpc<T> {
     ) -> Result<(Guard, Request<M>), Status> {
         let began = Instant::now();
         let (metadata, mut context, message) = request.split();
-        let timeout = self.route().channel.shared().timeout;
+        let timeout = self.route().shared().and_then(|shared| shared.timeout);
         let parent = context.inherited();
         let deadline = Self::deadline(&context, (self.method(path), timeout), parent.as_ref(), began);
         context.deadline = deadline.map_or(Deadline::None, Deadline::At);
@@ -130,9 +129,9 @@ impl Watched {
     {
         let Self { guard, begun, limit } = self;
         let opened = begun.head().await.map_err(|status| guard.refuse(status))?;
-        let Opened { caller, mut head, encoding, throttle } = opened;
+        let Opened { source, mut head, encoding, throttle } = opened;
         guard.head(&mut head).await.map_err(|status| guard.refuse(status))?;
-        let source = Source::new(caller.into_reader()).followed(Follow::Call(guard));
+        let source = source.followed(Follow::Call(guard));
         let messages = Streaming::new(source, decoder, grpc::unpacking(limit, encoding));
         Ok(Response::received(head, messages.counted_by(throttle)))
     }

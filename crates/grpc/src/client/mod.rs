@@ -35,6 +35,8 @@ mod dial;
 mod endpoint;
 mod grpc;
 mod head;
+#[cfg(feature = "tower")]
+mod http;
 mod intercepted;
 mod keepalive;
 mod knobs;
@@ -67,6 +69,10 @@ pub use stats::ChannelStats;
 
 pub(crate) use attempts::Throttle;
 pub(crate) use connection::Ops;
+#[cfg(feature = "tower")]
+pub use http::ResponseFuture;
+#[cfg(feature = "tower")]
+pub(crate) use http::without_status;
 pub(crate) use knobs::user_timeout;
 pub(crate) use start::{StartCall, unsent};
 pub(crate) use waiting::{Place, Places, QueueFull};

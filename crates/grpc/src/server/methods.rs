@@ -90,6 +90,40 @@ impl Routes {
         &mut self.interceptors
     }
 
+    /// A table of the same paths, in which every method takes octets and gives octets by what `handler` makes for its path.
+    #[cfg(feature = "tower")]
+    pub(super) fn forwarded<F, Fut, S>(&self, handler: impl Fn(&str) -> F) -> Self
+    where
+        F: Fn(Request<Streaming<bytes::Bytes>>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<S>, Status>> + Send + 'static,
+        S: Stream<Item = Result<bytes::Bytes, Status>> + Send + 'static,
+    {
+        let forward = |route: &Route| {
+            let function: StreamingFn<_, F, (TakeMany, GiveMany, S)> = StreamingFn {
+                codec: crate::codec::BytesCodec,
+                handler: handler(&route.path),
+                encode_limit: usize::MAX,
+                shape: PhantomData,
+            };
+            Route {
+                method: Method::TakesMany(Box::new(function)),
+                decode_limit: route.decode_limit,
+                encodings: route.encodings.clone(),
+                subtype: route.subtype,
+                learned: Learned::new(Placement::Auto),
+                on_cancel: route.on_cancel,
+                path: Arc::clone(&route.path),
+            }
+        };
+        Self {
+            by_path: self.by_path.clone(),
+            routes: self.routes.iter().map(forward).collect(),
+            services: self.services.clone(),
+            encodings: self.encodings.clone(),
+            interceptors: None,
+        }
+    }
+
     pub(super) fn find(&self, path: &[u8]) -> RouteId {
         self.by_path.get(path).map_or(RouteId::NONE, |index| RouteId(*index))
     }

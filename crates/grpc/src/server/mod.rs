@@ -18,6 +18,8 @@ mod call;
 mod connection;
 mod contain;
 mod counters;
+#[cfg(feature = "tower")]
+mod dispatch;
 mod drain;
 mod generic;
 mod incoming;
@@ -25,6 +27,8 @@ mod intake;
 mod intercepted;
 mod knobs;
 mod known;
+#[cfg(feature = "tower")]
+mod layers;
 mod methods;
 mod on_cancel;
 mod ops;
@@ -46,6 +50,8 @@ pub use drain::{DrainReport, UnfinishedCall};
 pub use generic::GenericService;
 #[cfg(feature = "tls")]
 pub use knobs::tls::HandshakeFailure;
+#[cfg(feature = "tower")]
+pub use layers::ServerService;
 pub use methods::Methods;
 pub use on_cancel::{Cancelling, OnCancel};
 pub(crate) use origin::Origin;

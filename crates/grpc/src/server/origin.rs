@@ -42,6 +42,11 @@ impl Origin {
         &self.link.peer
     }
 
+    #[cfg(feature = "tower")]
+    pub(super) const fn stream(&self) -> StreamKey {
+        self.stream
+    }
+
     pub(crate) fn peer(&self) -> &PeerAddr {
         &self.link.peer
     }

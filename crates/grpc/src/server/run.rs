@@ -320,7 +320,7 @@ async fn run_coded(
 }
 
 /// The rest of a unary call whose handler was not ready at once.
-async fn finish_unary(mut call: Pin<Box<dyn UnaryCall>>) -> Outcome {
+pub(super) async fn finish_unary(mut call: Pin<Box<dyn UnaryCall>>) -> Outcome {
     poll_fn(|cx| call.as_mut().poll(cx)).await;
     let Before { metadata, encoding, expected } = match call.as_mut().head() {
         Ok(head) => head,

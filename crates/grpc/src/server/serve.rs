@@ -24,6 +24,8 @@ use super::knobs::Vigilance;
 use super::knobs::life::LifeKnobs;
 #[cfg(feature = "tls")]
 use super::knobs::tls::{FailureReport, HandshakeFailure, Tls};
+#[cfg(feature = "tower")]
+use super::layers::Layers;
 use super::methods::{Methods, Routes};
 use super::ops::ServerOp;
 use super::origin::Link;
@@ -49,6 +51,8 @@ pub struct Server {
     timeout: Option<Duration>,
     encodings: Encodings,
     pub(super) interceptors: Option<Stack>,
+    #[cfg(feature = "tower")]
+    pub(super) layers: Layers,
     observe: Option<ObserverFactory>,
     report: Option<Report>,
     counters: Arc<ServerCounters>,
@@ -431,6 +435,8 @@ impl Serving {
 impl Connections {
     pub(super) fn new(router: Router) -> Self {
         let Router { server, routes } = router;
+        #[cfg(feature = "tower")]
+        let routes = server.layers.around(routes);
         let shared = Arc::new(Shared {
             routes,
             timeout: server.timeout,

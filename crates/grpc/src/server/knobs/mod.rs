@@ -2,6 +2,8 @@
 
 mod interceptors;
 mod keepalive;
+#[cfg(feature = "tower")]
+mod layers;
 pub(super) mod life;
 mod overrun;
 #[cfg(feature = "tls")]
