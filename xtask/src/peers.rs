@@ -81,6 +81,7 @@ pub(crate) fn run(workspace: &Workspace, mut parser: lexopt::Parser) -> Result<b
     }
     say("python", python(workspace));
     say("grpc-js", node(workspace));
+    say("grpc-java", java(workspace));
     say("cargo-deny", cargo_program(workspace, "cargo-deny", CARGO_DENY));
     say("cargo-fuzz", cargo_program(workspace, "cargo-fuzz", CARGO_FUZZ));
     Ok(true)
@@ -199,6 +200,28 @@ fn node(workspace: &Workspace) -> Got {
     let mut install = Command::new(npm);
     install.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
     quietly(install.current_dir(&folder))?;
+    fs::write(&marker, wanted).map_err(|error| error.to_string())?;
+    Ok("installed")
+}
+
+/// grpc-java's interop programs, with all they need.
+fn java(workspace: &Workspace) -> Got {
+    let pom = workspace.root.join("interop/java/pom.xml");
+    let wanted = fs::read_to_string(&pom).map_err(|error| error.to_string())?;
+    let marker = workspace.peers.join("java.pom");
+    if workspace.java_classes().is_some() && is_stamped(&marker, &wanted) {
+        return Ok("there");
+    }
+    workspace.peer("java").ok_or("there is no Java")?;
+    let maven = workspace.peer("mvn").ok_or("there is no Maven")?;
+    let library = workspace.peers.join("java/lib");
+    // Half a library must not look like one.
+    let partial = workspace.peers.join("java/partial");
+    let mut copy = Command::new(maven);
+    copy.args(["-q", "-B", "dependency:copy-dependencies", "-f"]).arg(&pom);
+    quietly(copy.arg(format!("-DoutputDirectory={}", partial.display())))?;
+    let _ = fs::remove_dir_all(&library);
+    fs::rename(&partial, &library).map_err(|error| error.to_string())?;
     fs::write(&marker, wanted).map_err(|error| error.to_string())?;
     Ok("installed")
 }

@@ -26,6 +26,8 @@ pub(crate) enum Need {
     File(&'static str),
     /// The Python environment of `cargo xtask peers`.
     Python,
+    /// Java, and grpc-java's programs, which `cargo xtask peers` fetches.
+    Java,
     /// Node, and the modules that `cargo xtask peers` installs for it.
     Node,
 }
@@ -43,6 +45,10 @@ impl Need {
             Self::File(path) => (workspace.root.join(path).is_file(), format!("there is no {path} yet")),
             Self::Python => {
                 (workspace.python().is_some(), "target/peers/venv is not there (cargo xtask peers)".into())
+            }
+            Self::Java => {
+                let there = workspace.peer("java").is_some() && workspace.java_classes().is_some();
+                (there, "Java or target/peers/java is not there (cargo xtask peers)".into())
             }
             Self::Node => {
                 let there = workspace.peer("node").is_some() && workspace.node_modules().is_some();

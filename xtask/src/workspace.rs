@@ -48,6 +48,12 @@ impl Workspace {
         Some(modules).filter(|modules| modules.join("@grpc/grpc-js/package.json").is_file())
     }
 
+    /// The class path of grpc-java's programs.
+    pub(crate) fn java_classes(&self) -> Option<PathBuf> {
+        let library = self.peers.join("java/lib");
+        library.is_dir().then(|| library.join("*"))
+    }
+
     /// True if the interop package has a program of this name.
     pub(crate) fn has_program(&self, name: &str) -> bool {
         let bin = self.root.join("interop/src/bin");

@@ -16,8 +16,8 @@
 //! Cargo feature `tls` (off by default) brings TLS: [`transport::Server`]'s and [`transport::Endpoint`]'s `tls_config`, and
 //! targets with `https://`.
 //!
-//! Cargo feature `gzip` (off by default) brings [`codec::CompressionEncoding::Gzip`]; other algorithms plug in with or without
-//! it.
+//! Cargo features `gzip`, `deflate` and `zstd` (off by default) bring the algorithms of those names as constants of
+//! [`codec::CompressionEncoding`]; others plug in with or without them.
 //!
 //! Cargo feature `service-config` (off by default) reads [`client::ServiceConfig`] from JSON.
 //!

@@ -185,6 +185,25 @@ pub(super) fn tonic(workspace: &Workspace) -> Verdict {
     both_ways(workspace, &stack, None)
 }
 
+/// grpc-java's own programs. Their client has all the cases of compression; their server does not look how messages came.
+pub(super) fn java(workspace: &Workspace) -> Verdict {
+    let program = |name: &str| {
+        let mut command = peer(workspace, "java");
+        command.arg("-cp").arg(workspace.java_classes().unwrap_or_default());
+        command.arg(format!("io.grpc.testing.integration.{name}")).arg("--use_tls=false");
+        command
+    };
+    let stack = Stack {
+        name: "grpc-java",
+        cases: Cases::OneByOne(&[&CASES, &COMPRESSION]),
+        client: &|_| program("TestServiceClient"),
+        server: &|| program("TestServiceServer"),
+        answers: &[&CASES, &["server_compressed_unary", "server_compressed_streaming"]],
+        compressions: &[],
+    };
+    both_ways(workspace, &stack, None)
+}
+
 /// The script of interop/node on Google's own gRPC for Node.
 pub(super) fn node(workspace: &Workspace) -> Verdict {
     node_over(workspace, None)
@@ -222,7 +241,7 @@ pub(super) fn start(server: Command, tls: Option<&Certificates>) -> Result<Serve
         certificates.tell_server(&mut command);
     }
     Server::start(|port| {
-        command.arg("--port").arg(port.to_string());
+        command.arg(format!("--port={port}"));
         command
     })
 }
@@ -294,8 +313,9 @@ fn pairing(name: &str, cases: Cases<'_>, server: &mut Server, client: &dyn Fn(&s
     let (mut passed, mut failures) = (0_usize, Vec::new());
     for case in names {
         let mut command = client(case);
-        command.args(["--server_host", "127.0.0.1", "--server_port", &server.port.to_string()]);
-        let finished = process::run(command.args(["--test_case", case]), limit)?;
+        // grpc-java wants flag and value in one word.
+        command.arg("--server_host=127.0.0.1").arg(format!("--server_port={}", server.port));
+        let finished = process::run(command.arg(format!("--test_case={case}")), limit)?;
         let lines = |mark: &str| -> Vec<String> {
             finished.stdout.lines().filter(|line| line.contains(mark)).map(ToOwned::to_owned).collect()
         };

@@ -160,6 +160,11 @@ pub(crate) const ALL: &[Suite] = &[
         run: interop::node_tls,
     },
     Suite {
+        name: "java",
+        needs: &[Need::Java, Need::Ours("interop-server"), Need::Ours("interop-client")],
+        run: interop::java,
+    },
+    Suite {
         name: "negative",
         needs: &[
             Need::Python,
