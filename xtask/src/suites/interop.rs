@@ -31,7 +31,7 @@ const CASES: [&str; 14] = [
     "unimplemented_service",
 ];
 
-/// Load reports; their checks are a balancer's in grpc-go's client, which must be told to use it.
+/// Load reports.
 const ORCA: [&str; 2] = ["orca_per_rpc", "orca_oob"];
 const ORCA_BALANCER: &str =
     r#"--service_config_json={"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}"#;
@@ -95,11 +95,7 @@ fn go_over(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
     let stack = Stack {
         name: "grpc-go",
         cases: Cases::OneByOne(&[&CASES, &ORCA]),
-        client: &|case| {
-            let mut command = peer(workspace, "go-interop-client");
-            command.args(ORCA.contains(&case).then_some(ORCA_BALANCER));
-            command
-        },
+        client: &|case| balanced(peer(workspace, "go-interop-client"), case),
         server: &|| peer(workspace, "go-interop-server"),
         answers: &[&CASES, &ORCA],
         compressions: &[],
@@ -108,6 +104,12 @@ fn go_over(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
     let rig =
         pairing("theirs with theirs", stack.cases, &mut theirs, &|case| told((stack.client)(case), tls));
     join([rig, both_ways(workspace, &stack, tls), ours_with_ours(workspace, tls)])
+}
+
+/// A client that looks at load reports by a balancer of its own, and must be told to use it.
+fn balanced(mut client: Command, case: &str) -> Command {
+    client.args(ORCA.contains(&case).then_some(ORCA_BALANCER));
+    client
 }
 
 /// A program of ours on grpc-go, whose own do not compress.
@@ -195,8 +197,8 @@ pub(super) fn java(workspace: &Workspace) -> Verdict {
     };
     let stack = Stack {
         name: "grpc-java",
-        cases: Cases::OneByOne(&[&CASES, &COMPRESSION]),
-        client: &|_| program("TestServiceClient"),
+        cases: Cases::OneByOne(&[&CASES, &COMPRESSION, &ORCA]),
+        client: &|case| balanced(program("TestServiceClient"), case),
         server: &|| program("TestServiceServer"),
         // Its server compresses no streams.
         answers: &[&CASES, &ORCA, &["server_compressed_unary"]],
