@@ -31,7 +31,7 @@ const FLAGS: [&str; 3] = [
 const LIMIT: Duration = Duration::from_secs(450);
 /// What one of our processes may grow by over a case, in KiB: allocators keep a little of what a few calls more at a time once took.
 const GROWTH_KIB: u64 = 8 * 1024;
-/// A server is warm after so many calls.
+/// A server is warm after so many calls of each case.
 const WARM: &str = "200";
 
 pub(super) fn cleartext(workspace: &Workspace) -> Verdict {
@@ -66,8 +66,14 @@ fn all(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
 
 /// Both cases.
 fn soaked(name: &str, server: &mut Server, client: &dyn Fn() -> Command, looked: Looked) -> Verdict {
-    // So that what a server makes once is there before it is looked at.
-    one(server, client, &["--test_case=rpc_soak", "--soak_num_threads=8", "--soak_iterations", WARM])?;
+    // So that what a server makes once, and what its allocator keeps of connections, is there before it is looked at.
+    for soak in SOAKS {
+        one(
+            server,
+            client,
+            &["--test_case", soak.case, "--soak_num_threads", soak.threads, "--soak_iterations", WARM],
+        )?;
+    }
     let mut grown = Vec::new();
     for soak in SOAKS {
         let before = server.resident_kib();
