@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clearway::transport::Identity;
+use clearway::transport::{Identity, TlsVersion};
 use lexopt::prelude::*;
 
 /// Why a command line cannot be used, in one line.
@@ -95,6 +95,18 @@ impl Values {
             Some("false" | "0") => Ok(false),
             _ => Err(format!("{value:?} is neither true nor false")),
         }
+    }
+}
+
+/// A version of TLS, as its numbers.
+///
+/// # Errors
+/// It is another than 1.2 and 1.3.
+pub fn tls_version(text: &str) -> Result<TlsVersion, Problem> {
+    match text {
+        "1.2" => Ok(TlsVersion::V1_2),
+        "1.3" => Ok(TlsVersion::V1_3),
+        other => Err(format!("{other:?} is neither 1.2 nor 1.3")),
     }
 }
 

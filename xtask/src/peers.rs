@@ -52,14 +52,20 @@ const GO_PROGRAMS: &[GoProgram] = &[
 /// Programs of ours around other people's Go: what they are called, where their source is, and its files.
 const OWN_GO: &[(&str, &str, &[&str])] = &[
     ("go-hpack-judge", "interop/hpack", &["go.mod", "judge.go"]),
+    ("go-tls-peer", "interop/tls", &["go.mod", "peer.go"]),
     ("go-compressing", "interop/go", &["go.mod", "main.go"]),
     ("go-life-peer", "interop/life", &["go.mod", "main.go"]),
     ("go-retries", "interop/retries", &["go.mod", "peer.go"]),
 ];
 
 /// Debian packages, and the programs by which one knows that they are there.
-const DEBIAN_PACKAGES: &[(&str, &[&str])] =
-    &[("nghttp2-client", &["nghttp", "h2load"]), ("curl", &["curl"]), ("valgrind", &["valgrind"])];
+const DEBIAN_PACKAGES: &[(&str, &[&str])] = &[
+    ("nghttp2-client", &["nghttp", "h2load"]),
+    ("curl", &["curl"]),
+    ("openssl", &["openssl"]),
+    ("tshark", &["tshark", "dumpcap"]),
+    ("valgrind", &["valgrind"]),
+];
 
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";

@@ -3,6 +3,10 @@
 //! To add one, write `fn run(&Workspace) -> Verdict` in a file of `suites/` and a row in [`crate::suites::ALL`]. A suite
 //! whose needs are not met is skipped, with a notice that says what is missing; it never passes by that.
 
+use std::process::Command;
+use std::time::Duration;
+
+use crate::process;
 use crate::workspace::Workspace;
 
 /// A suite of other people's programs against ours.
@@ -30,6 +34,8 @@ pub(crate) enum Need {
     Java,
     /// Node, and the modules that `cargo xtask peers` installs for it.
     Node,
+    /// The right to capture what passes over the loopback interface.
+    Capture,
 }
 
 impl Need {
@@ -54,9 +60,16 @@ impl Need {
                 let there = workspace.peer("node").is_some() && workspace.node_modules().is_some();
                 (there, "Node or target/peers/node is not there (cargo xtask peers)".into())
             }
+            Self::Capture => (may_capture(workspace), "dumpcap may not capture on lo here".into()),
         };
         (!there).then_some(what)
     }
+}
+
+fn may_capture(workspace: &Workspace) -> bool {
+    // To list what the interface carries it must be opened.
+    let ask = |dumpcap| process::run(Command::new(dumpcap).args(["-i", "lo", "-L"]), Duration::from_secs(10));
+    workspace.peer("dumpcap").is_some_and(|dumpcap| ask(dumpcap).is_ok_and(|finished| finished.success()))
 }
 
 impl Suite {

@@ -1,4 +1,5 @@
-//! Makes an authority and a server's certificate for a run of suites: `ca.pem`, `server.pem` and `server.key` in a folder.
+//! Makes an authority and certificates for a run of suites, in a folder: `ca.pem`, and `.pem` and `.key` of `server`, `client`
+//! and `stranger`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,7 +9,8 @@ use clearway_interop::certificates;
 const HELP: &str = "\
 Usage: test-certificates FOLDER
 
-Writes ca.pem, server.pem and server.key, for localhost and *.test.google.fr, into FOLDER.
+Writes ca.pem, server.pem and server.key (for localhost and *.test.google.fr), client.pem and client.key, and stranger.pem and
+stranger.key (a client's, signed by somebody else), into FOLDER.
 ";
 
 fn main() -> ExitCode {
@@ -34,10 +36,12 @@ fn main() -> ExitCode {
 }
 
 fn write(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let (authority, server) = certificates::signed()?;
+    let run = certificates::run()?;
     std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join("ca.pem"), authority)?;
-    std::fs::write(folder.join("server.pem"), server.certificate)?;
-    std::fs::write(folder.join("server.key"), server.key)?;
+    std::fs::write(folder.join("ca.pem"), run.authority)?;
+    for (name, pem) in [("server", run.server), ("client", run.client), ("stranger", run.stranger)] {
+        std::fs::write(folder.join(name).with_extension("pem"), pem.certificate)?;
+        std::fs::write(folder.join(name).with_extension("key"), pem.key)?;
+    }
     Ok(())
 }

@@ -168,6 +168,15 @@ pub(super) const GRPCIO_SERVER: &str = "interop/python/server.py";
 
 /// Programs of bench/peers on tonic.
 pub(super) fn tonic(workspace: &Workspace) -> Verdict {
+    tonic_over(workspace, None)
+}
+
+/// The same, over TLS.
+pub(super) fn tonic_tls(workspace: &Workspace) -> Verdict {
+    tonic_over(workspace, Some(&Certificates::make(workspace)?))
+}
+
+fn tonic_over(workspace: &Workspace, tls: Option<&Certificates>) -> Verdict {
     let target = workspace.root.join("bench/peers/target");
     let mut build = workspace.cargo();
     build.args(["build", "--release", "--manifest-path", "bench/peers/Cargo.toml", "--target-dir"]);
@@ -184,7 +193,7 @@ pub(super) fn tonic(workspace: &Workspace) -> Verdict {
         answers: &[&CASES],
         compressions: &[("gzip", None), ("deflate", None), ("zstd", None)],
     };
-    both_ways(workspace, &stack, None)
+    both_ways(workspace, &stack, tls)
 }
 
 /// grpc-java's own programs. Their client has all the cases of compression; their server does not look how messages came.

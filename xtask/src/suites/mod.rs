@@ -8,12 +8,14 @@ mod h2load;
 mod h2spec;
 mod hpack;
 mod interop;
+mod keylog;
 mod life;
 mod negative;
 mod nghttp;
 mod retries;
 mod soak;
 mod tls;
+mod tls_peers;
 
 use std::process::Command;
 
@@ -54,6 +56,32 @@ pub(crate) const ALL: &[Suite] = &[
             CERTIFICATES,
         ],
         run: tls::clients,
+    },
+    Suite {
+        name: "tls_peers",
+        needs: &[
+            Need::Peer(tls_peers::GO),
+            Need::Peer("openssl"),
+            Need::Peer("curl"),
+            Need::Python,
+            Need::File(tls_peers::PYTHON),
+            Need::Ours("tls-server"),
+            Need::Ours("tls-client"),
+            CERTIFICATES,
+        ],
+        run: tls_peers::run,
+    },
+    Suite {
+        name: "keylog",
+        needs: &[
+            Need::Peer("tshark"),
+            Need::Peer("dumpcap"),
+            Need::Capture,
+            Need::Ours("tls-server"),
+            Need::Ours("tls-client"),
+            CERTIFICATES,
+        ],
+        run: keylog::run,
     },
     Suite {
         name: "conformance",
@@ -128,6 +156,17 @@ pub(crate) const ALL: &[Suite] = &[
             Need::Ours("interop-client"),
         ],
         run: interop::tonic,
+    },
+    Suite {
+        name: "tonic_tls",
+        needs: &[
+            Need::File("bench/peers/src/bin/tonic-interop-client.rs"),
+            Need::File("bench/peers/src/bin/tonic-interop-server.rs"),
+            Need::Ours("interop-server"),
+            Need::Ours("interop-client"),
+            CERTIFICATES,
+        ],
+        run: interop::tonic_tls,
     },
     Suite {
         name: "go_gzip",

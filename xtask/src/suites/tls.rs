@@ -26,7 +26,7 @@ impl Certificates {
         if finished.success() { Ok(Self(folder)) } else { Err(finished.tail()) }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 

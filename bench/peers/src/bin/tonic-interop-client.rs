@@ -17,13 +17,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
 const HELP: &str = "\
 The official interop cases on tonic's client.
 
 Usage: tonic-interop-client --server_port N [--server_host H] [--test_case C|all]
+                            [--use_tls=true --ca_file FILE [--server_host_override NAME]]
 
 Prints one line for each case. Exits 1 when one failed, 2 when the command line cannot be used.
 ";
@@ -323,38 +324,45 @@ fn zeros(octets: usize) -> Payload {
     Payload { body: vec![0; octets], ..Default::default() }
 }
 
-fn read_flags() -> Result<(String, String), Box<dyn Error>> {
+/// Where to, and which case.
+fn read_flags() -> Result<(Endpoint, String), Box<dyn Error>> {
     use lexopt::prelude::*;
 
     let (mut host, mut port, mut case) = (String::from("127.0.0.1"), None, String::from("all"));
+    let (mut tls, mut ca, mut name) = (false, None, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("server_host") => host = parser.value()?.string()?,
             Long("server_port") => port = Some(parser.value()?.parse::<u16>()?),
             Long("test_case") => case = parser.value()?.string()?,
+            Long("use_tls") => tls = parser.value()? == "true",
+            // What other clients of the suite want to be told is said by the next one here.
+            Long("use_test_ca") => drop(parser.value()?),
+            Long("ca_file") => ca = Some(std::fs::read(parser.value()?)?),
+            Long("server_host_override") => name = Some(parser.value()?.string()?),
             _ => return Err(HELP.into()),
         }
     }
-    Ok((format!("http://{host}:{}", port.ok_or(HELP)?), case))
+    let scheme = if tls { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{host}:{}", port.ok_or(HELP)?))?;
+    if tls {
+        let trust = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca.ok_or(HELP)?));
+        endpoint = endpoint.tls_config(name.into_iter().fold(trust, ClientTlsConfig::domain_name))?;
+    }
+    Ok((endpoint, case))
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let (target, asked) = match read_flags() {
+    let (endpoint, asked) = match read_flags() {
         Ok(read) => read,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(2);
         }
     };
-    let channel = match Endpoint::from_shared(target) {
-        Ok(endpoint) => endpoint.connect_lazy(),
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
-    };
+    let channel = endpoint.connect_lazy();
     let cases = if asked == "all" { CASES.to_vec() } else { vec![asked.as_str()] };
     let mut code = ExitCode::SUCCESS;
     for case in cases {

@@ -20,14 +20,14 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 const HELP: &str = "\
 grpc.testing.TestService on tonic.
 
-Usage: tonic-interop-server --port N
+Usage: tonic-interop-server --port N [--use_tls=true --tls_cert_file FILE --tls_key_file FILE]
 ";
 
 const ECHO_INITIAL: HeaderName = HeaderName::from_static("x-grpc-test-echo-initial");
@@ -229,11 +229,14 @@ impl http_body::Body for WithTrailer {
 async fn main() -> Result<(), Box<dyn Error>> {
     use lexopt::prelude::*;
 
-    let mut port = None;
+    let (mut port, mut tls, mut cert, mut key) = (None, false, Vec::new(), Vec::new());
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("port") => port = Some(parser.value()?.parse()?),
+            Long("use_tls") => tls = parser.value()? == "true",
+            Long("tls_cert_file") => cert = std::fs::read(parser.value()?)?,
+            Long("tls_key_file") => key = std::fs::read(parser.value()?)?,
             _ => return Err(HELP.into()),
         }
     }
@@ -243,7 +246,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate, CompressionEncoding::Zstd] {
         service = service.accept_compressed(encoding).send_compressed(encoding);
     }
-    Server::builder()
+    let mut server = Server::builder();
+    if tls {
+        server = server.tls_config(ServerTlsConfig::new().identity(Identity::from_pem(cert, key)))?;
+    }
+    server
         .layer(tower::layer::layer_fn(EchoMetadata))
         .add_service(service)
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))

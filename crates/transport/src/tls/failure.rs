@@ -112,7 +112,9 @@ fn of_certificate(error: &CertificateError) -> TlsFailure {
 
 const fn of_incompatible(why: &PeerIncompatible) -> TlsFailure {
     match why {
-        PeerIncompatible::SupportedVersionsExtensionRequired
+        // Clients of TLS 1.1 and older have no such extension, and rustls looks for it first.
+        PeerIncompatible::SignatureAlgorithmsExtensionRequired
+        | PeerIncompatible::SupportedVersionsExtensionRequired
         | PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
         | PeerIncompatible::Tls12NotOffered

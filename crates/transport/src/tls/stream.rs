@@ -58,6 +58,8 @@ pub struct TlsStream<Io> {
     failed: Option<io::Error>,
     closing: bool,
     begun: Begun,
+    /// Something came after the handshake.
+    heard: bool,
     /// What was asked of our resolvers.
     notes: Notes,
 }
@@ -83,6 +85,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
             failed: None,
             closing: false,
             begun: Begun::Nothing,
+            heard: false,
             notes: Notes::default(),
         }
     }
@@ -220,14 +223,29 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
             Ok(0) => Ok(Drained::End),
             Ok(octets) => {
                 out.advance(octets);
+                self.heard = true;
                 Ok(Drained::Some)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Drained::Nothing),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::new(
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.explain(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the peer closed the connection without close_notify",
-            )),
+            ))),
             Err(error) => Err(error),
+        }
+    }
+
+    /// A server that wants another certificate than it was shown may close without a word, and for a client of TLS 1.3 the
+    /// handshake is over by then.
+    fn explain(&self, error: io::Error) -> io::Error {
+        if self.heard || !self.notes.asked {
+            return error;
+        }
+        if self.notes.shown {
+            let why = "it ended without a word after the server was shown this client's certificate, which it may not trust";
+            self.error(TlsFailure::Lost, why).into()
+        } else {
+            self.error(TlsFailure::CertificateWanted, "it ended the connection without a word").into()
         }
     }
 
@@ -258,7 +276,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
         let mut input = ReadBuf::new(&mut scratch);
         let outcome = match Pin::new(&mut self.io).poll_read(cx, &mut input) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.explain(error))),
             Poll::Ready(Ok(())) if input.filled().is_empty() => {
                 // Tells the session that this was all.
                 let mut nothing: &[u8] = &[];

@@ -160,6 +160,25 @@ async fn a_missing_client_certificate_is_named_in_both_versions() {
     }
 }
 
+/// Some servers (BoringSSL under grpcio) close without an alert.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_and_closes_without_a_word_is_understood() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let server = ServerTlsConfig::new().identity(authority.server()).client_ca_root(clients.pem.clone());
+    let acceptor = TlsAcceptor::new(&server.client_auth_optional(true)).unwrap();
+    let known = authority.trust().identity(clients.sign(&params("client.test")));
+    for (client, named) in [(authority.trust(), TlsFailure::CertificateWanted), (known, TlsFailure::Lost)] {
+        let (theirs, ours) = duplex(WIDE);
+        let connector = TlsConnector::new(&client).unwrap();
+        let closes = async { drop(acceptor.accept(Stream::InProcess(theirs)).await.unwrap()) };
+        let (_, ours) = tokio::join!(closes, connector.connect(ours, HOST));
+        let error = ours.unwrap().read_u8().await.unwrap_err();
+        let error = error.get_ref().unwrap().downcast_ref::<TlsError>().unwrap().clone();
+        assert_eq!(error.failure, named);
+        assert!(error.to_string().contains("without a word"), "{error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_certificate_out_of_force_is_named_on_both_sides() {
     let (authority, clients) = (Authority::new(), Authority::new());
