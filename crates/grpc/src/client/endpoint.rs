@@ -145,7 +145,7 @@ impl Endpoint {
     /// The endpoint of a channel in this process.
     pub(crate) fn in_process() -> Self {
         // There is one stream, and no other can be made.
-        Self::of(Target::in_process()).max_connections_per_address(1)
+        Self::of(Target::in_process()).max_connections_per_address(1).idle_timeout(Duration::MAX)
     }
 
     /// A deadline for every call, counted from its beginning.

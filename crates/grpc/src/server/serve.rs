@@ -327,7 +327,8 @@ impl Router {
     /// Serves one connection inside this program, over memory instead of a socket, and gives the channel to it. For tests, and for
     /// a client and a server that live together: everything but the socket is as it is between two programs.
     ///
-    /// The connection ends when the last clone of the channel is dropped. It must be called inside a tokio runtime.
+    /// The connection ends when the last clone of the channel is dropped, and not before: limits of its age and idleness do not apply, since there
+    /// cannot be another. It must be called inside a tokio runtime.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -350,11 +351,12 @@ impl Router {
     #[must_use]
     pub fn in_process(self) -> Channel {
         let (ours, theirs) = clearway_transport::pair();
+        let life = self.server.life.of_the_only_connection();
         #[cfg(feature = "tls")]
-        let this = Self { server: Server { tls: None, ..self.server }, ..self };
+        let server = Server { tls: None, life, ..self.server };
         #[cfg(not(feature = "tls"))]
-        let this = self;
-        tokio::spawn(this.serve_connection(ours));
+        let server = Server { life, ..self.server };
+        tokio::spawn(Self { server, ..self }.serve_connection(ours));
         Channel::over(theirs)
     }
 }

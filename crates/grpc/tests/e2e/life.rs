@@ -283,3 +283,15 @@ async fn a_peer_that_ignores_the_ping_does_not_hold_up_a_shutdown() {
     assert!(began.elapsed() <= 2 * SECOND + SECOND / 10, "{:?}", began.elapsed());
     drop(ours);
 }
+
+/// A channel over memory has one connection and cannot have another: it is not ended for its age, nor for having no calls.
+#[tokio::test(start_paused = true)]
+async fn the_only_connection_of_a_channel_lives_as_long_as_the_channel() {
+    let (teller, _told) = story();
+    let server = Server::builder().max_connection_idle(SECOND).max_connection_age(SECOND);
+    let client = Client(clearway::client::Grpc::new(router(server, &teller).in_process()));
+    for _ in 0..3 {
+        client.unary("Echo", text("m")).await.unwrap();
+        tokio::time::sleep(3600 * SECOND).await;
+    }
+}

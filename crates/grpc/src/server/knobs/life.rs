@@ -48,6 +48,11 @@ impl LifeKnobs {
         LifeLimits { max_age, ..self.limits }
     }
 
+    /// For a connection that cannot be made again.
+    pub(in crate::server) fn of_the_only_connection(self) -> Self {
+        Self { limits: LifeLimits::default(), ..self }
+    }
+
     /// What collects the calls that are not done in time.
     pub(in crate::server) fn leftovers(&self) -> Leftovers {
         Leftovers::new(self.report.clone(), self.shutdown_grace, self.limits.max_age_grace)
