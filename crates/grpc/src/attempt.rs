@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clearway_transport::PeerAddr;
 
+use crate::cause::Processed;
 use crate::metadata::{AsciiMetadataKey, MetadataKey};
 use crate::{Code, Request, Status};
 
@@ -31,6 +32,8 @@ pub struct Attempt {
     pub code: Code,
     /// The message of that status.
     pub message: String,
+    /// Whether the peer can have acted on it. What the status at the end says of the call counts all its attempts.
+    pub processed: Processed,
     /// How long the next attempt was put off; none if this one was not the reason for another.
     pub backoff: Option<Duration>,
     /// The server said so (`grpc-retry-pushback-ms`).

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing, Name};
 
 use crate::attempt::{Attempt, Attempts};
-use crate::cause::{ConnectionInfo, TransportCause};
+use crate::cause::{ConnectionInfo, Processed, TransportCause};
 use crate::metadata::MetadataMap;
 use crate::{Code, percent};
 
@@ -250,6 +250,16 @@ impl Status {
     /// The same status with the attempts that led to it.
     pub(crate) fn and_attempts(mut self, attempts: Vec<Attempt>) -> Self {
         self.0.attempts = Attempts::of(attempts);
+        self
+    }
+
+    /// The same status of a call that the peer may have acted on in an attempt before.
+    pub(crate) fn and_maybe_processed(mut self) -> Self {
+        if let Some(cause) = self.0.transport.as_mut().filter(|cause| cause.processed == Processed::No) {
+            let said = cause.to_string();
+            Arc::make_mut(cause).processed = Processed::Maybe;
+            self.0.message = self.0.message.replace(&said, &cause.to_string());
+        }
         self
     }
 

@@ -320,8 +320,8 @@ impl Drop for Handle {
 /// Cheap to clone; clones are the same channel. One channel per target is enough for a program. When the last clone is
 /// dropped, calls that are under way go on, and the connection is closed after them.
 ///
-/// While no connection can be made calls fail at once with UNAVAILABLE, and say why; while one is being made they wait, at
-/// most as long as their deadline allows. At most [`Endpoint::max_queued_calls`] may wait.
+/// While no connection can be made calls fail at once with UNAVAILABLE, and say why, unless they wait for readiness
+/// ([`Endpoint::wait_for_ready`]); while one is being made all wait, at most as long as their deadline allows. At most [`Endpoint::max_queued_calls`] may wait.
 #[derive(Clone)]
 pub struct Channel(Arc<Handle>);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clearway::client::{Grpc, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig};
 use clearway::codec::BytesCodec;
-use clearway::transport::{CallPhase, Endpoint, PeerAddr, TransportEvent};
+use clearway::transport::{CallPhase, Endpoint, PeerAddr, Processed, TransportEvent};
 use clearway::{Code, Request, Status};
 use clearway_http2::ErrorCode;
 use tokio::time::Instant;
@@ -227,6 +227,30 @@ async fn the_first_refusal_of_the_first_attempt_is_not_counted() {
     assert_eq!(seen, [None, None, Some("1".into()), Some("2".into()), Some("3".into())]);
     assert_eq!(answer.await.unwrap().unwrap_err().attempts().len(), 4);
     peer.expect_silence().await;
+}
+
+/// Who sends a call again because the peer has not acted on it must be able to rely on that.
+#[tokio::test(start_paused = true)]
+async fn a_call_is_unprocessed_only_if_every_attempt_is() {
+    let (grpc, mut arrivals) = client(config(RetryPolicy::new(2, [Code::Unavailable])));
+    let answer = call(&grpc, b"");
+    let mut peer = arrivals.accept(&[]).await;
+    refused(&mut peer, Code::Unavailable, &[]).await;
+    let (id, ..) = peer.request().await;
+    peer.reset(id, ErrorCode::REFUSED_STREAM).await;
+    let status = answer.await.unwrap().unwrap_err();
+    let processed: Vec<_> = status.attempts().iter().map(|attempt| attempt.processed).collect();
+    assert_eq!(processed, [Processed::Maybe, Processed::No]);
+    assert_eq!(status.transport().unwrap().processed, Processed::Maybe);
+    assert!(!status.message().contains("has not processed"), "{status}");
+    let answer = call(&grpc, b"");
+    for _ in 0..3 {
+        let (id, ..) = peer.request().await;
+        peer.reset(id, ErrorCode::REFUSED_STREAM).await;
+    }
+    let status = answer.await.unwrap().unwrap_err();
+    assert_eq!(status.transport().unwrap().processed, Processed::No);
+    assert!(status.message().contains("has not processed"), "{status}");
 }
 
 /// PROTOCOL-FACTS 15: the time left is what is sent, each time.

@@ -281,6 +281,7 @@ impl Attempts {
             peer: live.notes.peer.get().cloned(),
             code: status.code(),
             message: status.message().to_owned(),
+            processed: status.transport().map_or(Processed::Maybe, |cause| cause.processed),
             backoff,
             pushback: backoff.is_some() && matches!(pushback, Pushback::After(_)),
         });
@@ -300,6 +301,10 @@ impl Attempts {
     }
 
     fn end(&mut self, status: Status) -> Status {
+        // What the last attempt knows is not all: those before it, and those beside it, may have been acted on.
+        let only =
+            self.live.is_empty() && self.failed.iter().all(|attempt| attempt.processed == Processed::No);
+        let status = if only { status } else { status.and_maybe_processed() };
         status.and_attempts(core::mem::take(&mut self.failed))
     }
 
