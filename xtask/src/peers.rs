@@ -56,6 +56,7 @@ const OWN_GO: &[(&str, &str, &[&str])] = &[
     ("go-compressing", "interop/go", &["go.mod", "main.go"]),
     ("go-life-peer", "interop/life", &["go.mod", "main.go"]),
     ("go-retries", "interop/retries", &["go.mod", "peer.go"]),
+    ("go-keepalive", "interop/keepalive", &["go.mod", "main.go"]),
 ];
 
 /// Debian packages, and the programs by which one knows that they are there.

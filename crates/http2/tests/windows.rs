@@ -20,8 +20,8 @@ use bytes::Bytes;
 use clearway_http2::frame::Kind;
 use clearway_http2::hpack::{HeaderField, Indexing};
 use clearway_http2::{
-    Chunk, Config, Direction, Handler, Instant, Observer, RequestHead, Reset, SlotFate, StreamKey, Trace, Tx,
-    WindowTuning,
+    Chunk, Config, Direction, Handler, Instant, Observer, PingPolicy, RequestHead, Reset, SlotFate,
+    StreamKey, Trace, Tx, WindowTuning,
 };
 use clearway_testkit::{Distance, Distant, Link, Pair, Random, seed_from_env};
 
@@ -131,7 +131,9 @@ impl Handler for Sink {
 }
 
 fn distant(config: Config, distance: Distance) -> Distant<Sink, Source> {
-    Distant::new((config, Sink::default()), (Config::default(), Source::default()), distance)
+    // It counts PINGs as servers of gRPC do: those that measure the link must never be too many.
+    let server = Config { ping_policy: Some(PingPolicy::default()), ..Config::default() };
+    Distant::new((config, Sink::default()), (server, Source::default()), distance)
 }
 
 fn download(pair: &mut Distant<Sink, Source>, at_once: bool) -> StreamKey {

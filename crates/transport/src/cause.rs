@@ -26,6 +26,9 @@ pub enum CloseReason {
     PeerClosed,
     /// The socket failed.
     Io(String),
+    /// The peer's system has not answered ours for too long: it acknowledged nothing of what was sent, or not one of TCP keepalive's
+    /// questions ([`TcpOptions`](crate::TcpOptions)).
+    TimedOut,
     /// TLS failed: the peer's refusal, which may come after the handshake is over for this side, or a broken rule.
     Tls(TlsError),
     /// The server speaks something else than cleartext HTTP/2.
@@ -59,6 +62,7 @@ impl CloseReason {
         }
         match inner.and_then(|inner| inner.downcast_ref::<WrongProtocol>()) {
             Some(wrong) => Self::WrongProtocol(*wrong),
+            None if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
             None => Self::Io(error.to_string()),
         }
     }
@@ -82,6 +86,9 @@ impl fmt::Display for CloseReason {
             Self::GoAway { code, debug } => write!(f, "peer sent GOAWAY({code}, \"{debug}\")"),
             Self::PeerClosed => f.write_str("closed by the peer without GOAWAY"),
             Self::Io(error) => write!(f, "socket error: {error}"),
+            Self::TimedOut => f.write_str(
+                "the peer's system does not answer any more (limit: tcp_user_timeout, tcp_keepalive)",
+            ),
             Self::Tls(error) => error.fmt(f),
             Self::WrongProtocol(wrong) => wrong.fmt(f),
             // The text on the wire is gRPC's own, and names no limit.
@@ -91,7 +98,9 @@ impl fmt::Display for CloseReason {
                  min_ping_interval)"
             ),
             Self::Protocol(error) => write!(f, "peer broke a rule: {error}"),
-            Self::WriteStalled(after) => write!(f, "peer read nothing for {after:?} (limit: write_timeout)"),
+            Self::WriteStalled(after) => {
+                write!(f, "peer read nothing for {after:?} (limit: write_timeout, tcp_user_timeout)")
+            }
             Self::CutOff(why) => f.write_str(why.cut_text()),
             Self::KeepaliveExpired { silent } => {
                 write!(
@@ -139,5 +148,19 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, age, reason, streams_open, tally } = self;
         write!(f, "connection to {peer} (up {age:.1?}): {reason}; {tally}, {streams_open} open")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_gave_up_is_told_apart_and_names_its_limits() {
+        let gave_up = CloseReason::of(&io::Error::from(io::ErrorKind::TimedOut));
+        assert_eq!(gave_up, CloseReason::TimedOut);
+        assert!(gave_up.to_string().contains("limit: tcp_user_timeout, tcp_keepalive"));
+        let reset = CloseReason::of(&io::Error::from(io::ErrorKind::ConnectionReset));
+        assert!(matches!(reset, CloseReason::Io(_)), "{reset}");
     }
 }

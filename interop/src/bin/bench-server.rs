@@ -29,12 +29,13 @@ use bench::{Msg, StreamReq, Work};
 const HELP: &str = "\
 bench.Echo: echoes to measure, and methods that misuse a server on purpose (proto/bench/echo.proto).
 
-Usage: bench-server --port N [--runtime current_thread|multi_thread|thread_per_core] [--workers K] [--max-streams N] [--placement P] [--log-ends] [--tls [--cert FILE --key FILE]]
+Usage: bench-server --port N [--runtime current_thread|multi_thread|thread_per_core] [--workers K] [--max-streams N] [--min-ping-interval S] [--placement P] [--log-ends] [--tls [--cert FILE --key FILE]]
 
   --port N         listen on 127.0.0.1:N; 0 takes any free port
   --runtime R      tokio's scheduler, or the library's threads that share nothing (multi_thread)
   --workers K      threads of multi_thread and of thread_per_core (one for each core)
   --max-streams N  concurrent calls on one connection (the library's default)
+  --min-ping-interval S  seconds between PINGs of a client, 0 for none (the library's default)
   --placement P    where handlers are polled: auto, inline or spawn (auto; inline under tools that slow everything down)
   --log-ends       a line on stderr for the end of every connection, not only of those that were cut off
   --tls            speak TLS with ALPN h2, with a certificate made for this run that signs itself
@@ -162,15 +163,25 @@ fn serve_per_core(
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Serve {
-        port: u16,
-        scheduler: Scheduler,
-        max_streams: Option<u32>,
-        placement: Placement,
-        ends: Ends,
-        tls: Tls,
-    },
+    Serve { port: u16, scheduler: Scheduler, limits: Limits, placement: Placement, ends: Ends, tls: Tls },
     Help,
+}
+
+/// What differs from the library's defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Limits {
+    max_streams: Option<u32>,
+    min_ping_seconds: Option<u64>,
+}
+
+impl Limits {
+    fn set(self, server: Server) -> Server {
+        let server = server.max_concurrent_streams(self.max_streams);
+        match self.min_ping_seconds {
+            Some(seconds) => server.min_ping_interval(Duration::from_secs(seconds)),
+            None => server,
+        }
+    }
 }
 
 /// Whether TLS is spoken, and with which certificate.
@@ -185,14 +196,17 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_args(args);
-    let (mut port, mut runtime, mut workers, mut max_streams) = (None, None, None, None);
+    let (mut port, mut runtime, mut workers, mut limits) = (None, None, None, Limits::default());
     let (mut tls, mut cert, mut key) = (false, None, None);
     let (mut placement, mut ends) = (Placement::Auto, Ends::CutOff);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Long("port") => port = Some(number(&mut parser, "--port")?),
             Long("workers") => workers = Some(number(&mut parser, "--workers")?),
-            Long("max-streams") => max_streams = Some(number(&mut parser, "--max-streams")?),
+            Long("max-streams") => limits.max_streams = Some(number(&mut parser, "--max-streams")?),
+            Long("min-ping-interval") => {
+                limits.min_ping_seconds = Some(number(&mut parser, "--min-ping-interval")?);
+            }
             Long("runtime") => runtime = Some(text(&mut parser, "--runtime")?),
             Long("placement") => placement = read_placement(&text(&mut parser, "--placement")?)?,
             Long("log-ends") => ends = Ends::All,
@@ -224,7 +238,7 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
         (true, None, None) => Tls::SelfSigned,
         (true, cert, key) => Tls::Files { cert, key },
     };
-    Ok(Asked::Serve { port, scheduler, max_streams, placement, ends, tls })
+    Ok(Asked::Serve { port, scheduler, limits, placement, ends, tls })
 }
 
 fn read_placement(named: &str) -> Result<Placement, String> {
@@ -278,9 +292,9 @@ async fn serve(server: Server, placement: Placement, port: u16) -> Result<Infall
 }
 
 fn main() -> ExitCode {
-    let (port, scheduler, max_streams, placement, ends, tls) = match read_flags(std::env::args_os().skip(1)) {
-        Ok(Asked::Serve { port, scheduler, max_streams, placement, ends, tls }) => {
-            (port, scheduler, max_streams, placement, ends, tls)
+    let (port, scheduler, limits, placement, ends, tls) = match read_flags(std::env::args_os().skip(1)) {
+        Ok(Asked::Serve { port, scheduler, limits, placement, ends, tls }) => {
+            (port, scheduler, limits, placement, ends, tls)
         }
         Ok(Asked::Help) => {
             print!("{HELP}");
@@ -298,7 +312,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let Err(message) = scheduler.serve(server.max_concurrent_streams(max_streams), placement, port);
+    let Err(message) = scheduler.serve(limits.set(server), placement, port);
     eprintln!("bench-server: {message}");
     ExitCode::FAILURE
 }
@@ -319,18 +333,24 @@ mod tests {
             Ok(Asked::Serve {
                 port: 0,
                 scheduler,
-                max_streams: Some(7),
+                limits: Limits { max_streams: Some(7), min_ping_seconds: None },
                 placement: Placement::Auto,
                 ends: Ends::CutOff,
                 tls: Tls::Off
             })
         );
         assert_eq!(
-            read(&["--port=1", "--runtime=current_thread", "--workers=1", "--log-ends"]),
+            read(&[
+                "--port=1",
+                "--runtime=current_thread",
+                "--workers=1",
+                "--log-ends",
+                "--min-ping-interval=0"
+            ]),
             Ok(Asked::Serve {
                 port: 1,
                 scheduler: Scheduler::CurrentThread,
-                max_streams: None,
+                limits: Limits { max_streams: None, min_ping_seconds: Some(0) },
                 placement: Placement::Auto,
                 ends: Ends::All,
                 tls: Tls::Off
@@ -342,7 +362,7 @@ mod tests {
             Ok(Asked::Serve {
                 port: 1,
                 scheduler,
-                max_streams: None,
+                limits: Limits::default(),
                 placement: Placement::Auto,
                 ends: Ends::CutOff,
                 tls: Tls::Off

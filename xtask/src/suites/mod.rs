@@ -13,6 +13,7 @@ mod life;
 mod negative;
 mod nghttp;
 mod retries;
+mod silence;
 mod soak;
 mod tls;
 mod tls_peers;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[Suite] = &[
         ],
         run: attacks::run,
     },
+    Suite { name: "silence", needs: &[Need::Ours("silence")], run: silence::run },
     Suite {
         name: "h2spec_tls",
         needs: &[Need::Peer("h2spec"), Need::Ours("h2-server"), CERTIFICATES],

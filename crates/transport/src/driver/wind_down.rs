@@ -53,9 +53,15 @@ where
             return false;
         }
         let now = self.clock.now();
+        let reason = match (reason, self.write_blocked_since) {
+            // The kernel's patience with a peer that reads nothing was shorter than ours.
+            (CloseReason::TimedOut, Some(since)) => CloseReason::WriteStalled(now - since),
+            (reason, _) => reason,
+        };
         self.stage = match reason {
             // There is nobody to say anything to, or nothing to say.
             CloseReason::Io(_)
+            | CloseReason::TimedOut
             | CloseReason::WrongProtocol(_)
             | CloseReason::Aborted
             | CloseReason::WriteStalled(_) => Stage::Done,
@@ -109,7 +115,7 @@ where
     ) -> CloseReason {
         let mut at = now;
         match self.read(cx, &mut at) {
-            Err(CloseReason::PeerClosed | CloseReason::Io(_)) | Ok(_) => {
+            Err(CloseReason::PeerClosed | CloseReason::Io(_) | CloseReason::TimedOut) | Ok(_) => {
                 self.ended_by(CloseReason::of(error))
             }
             Err(reason) => reason,

@@ -1,4 +1,4 @@
-//! Floods and exhaustion: A1 to A13, A19, A21, A22.
+//! Floods and exhaustion: A1 to A13, A19, A21, A22, E6.
 
 use std::thread;
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub(crate) const ALL: &[Attack] = &[
     Attack { id: "A18", name: "fatal frame, answers unread", server: &[], play: stuck_end },
     Attack { id: "A19", name: "ignored frames", server: &[], play: ignored },
     Attack { id: "A21", name: "stream ids", server: &[], play: stream_ids },
+    Attack { id: "E6", name: "keepalive abuse, 1,000 PING/s", server: &[], play: keepalive_abuse },
     Attack { id: "H1", name: "honest: 1,000 calls at once, 200,000 in all", server: &[], play: heavy },
     Attack {
         id: "A22",
@@ -100,6 +101,33 @@ fn unread_resets(scene: &Scene<'_>) -> Result<Seen, String> {
     conn.flood(50_000, malformed);
     scene.expect_line(&conn, "limit: resets")?;
     Ok(Seen::of(&[&conn], "GOAWAY ENHANCE_YOUR_CALM (unread), closed within a second"))
+}
+
+/// Without calls, beside one that is silent, and beside calls that are answered: those buy three each.
+fn keepalive_abuse(scene: &Scene<'_>) -> Result<Seen, String> {
+    let ping = wire::frame(wire::PING, 0, 0, &[7; 8]);
+    let every_millisecond = |conn: &mut Conn, pings: u32| {
+        for _ in 0..pings {
+            conn.send(&ping, 1);
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let mut conn = scene.connect()?;
+    every_millisecond(&mut conn, 1_000);
+    let without = scene.expect_cut_off(&conn, CALM, "too_many_pings")?;
+    let mut conn = scene.connect()?;
+    conn.send(&wire::headers(1, 0, &wire::call("/bench.Echo/Hold")), 1);
+    every_millisecond(&mut conn, 1_000);
+    let beside = scene.expect_cut_off(&conn, CALM, "too_many_pings")?;
+    let mut conn = scene.connect()?;
+    for n in 0..300 {
+        let call = wire::headers(id(n), 0, &wire::call("/bench.Echo/Unary"));
+        conn.send(&[call, wire::frame(DATA, END_STREAM, id(n), &wire::message(&[]))].concat(), 2);
+        conn.expect_answer(id(n))?;
+        every_millisecond(&mut conn, 3);
+    }
+    conn.expect_alive()?;
+    Ok(without.and(beside).and(Seen::of(&[&conn], "three for each answered call: served")))
 }
 
 /// The body of a `StreamReq`: so many messages of this size.

@@ -6,7 +6,7 @@
 //! octet of attack is bounded; a neighbour that calls all the time is answered within a second, and within 100 ms right after; and when the
 //! attacker is gone no stream and no task is left. Attacks that wait for a timer of the victim's run beside each other.
 //!
-//! Left out: what needs a proxy or keepalive.
+//! Left out: what needs a proxy.
 
 mod bomb;
 mod fields;
