@@ -104,7 +104,7 @@ async fn serve(told: &Told) -> Result<(), Failure> {
     let listener = Listener::bind(&Address::Tcp(told.text("listen")?.parse()?)).await?;
     let address = listener.local_addr().ok_or("no address")?;
     println!("listening on {address}");
-    let router = server.add_service(TestServiceServer::new(Interop));
+    let router = server.add_service(TestServiceServer::new(Interop::default()));
     Ok(router.serve_with_listener(listener, std::future::pending()).await?)
 }
 
