@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::model;
 use crate::plan::{From, Kind, Plan};
 use crate::record::{Happened, World};
+use crate::retried;
 use crate::service::Messages;
 
 /// No call takes longer, whatever befalls it: stalls, gaps, back-off and all.
@@ -51,24 +52,27 @@ fn request<T>(plan: Plan, message: T) -> Request<T> {
 async fn make(grpc: Grpc, world: &World, plan: Plan) -> Result<(), Status> {
     let one = || request(plan, plan.message(From::Client, 0));
     let many = || request(plan, feed(world, plan));
-    let path = |name| MethodPath::from_static(name);
+    let path = |name| match plan.retried {
+        false => MethodPath::new(&format!("/sim.Calls/{name}")).expect("a path"),
+        true => MethodPath::new(&format!("/sim.Retried/{name}")).expect("a path"),
+    };
     match plan.kind {
         Kind::Unary => {
-            let response = grpc.unary(one(), path("/sim.Calls/Unary"), BytesCodec).await?;
+            let response = grpc.unary(one(), path("Unary"), BytesCodec).await?;
             check(world, plan, 0, response.get_ref());
         }
         Kind::Upload => {
-            let response = grpc.client_streaming(many(), path("/sim.Calls/Upload"), BytesCodec).await?;
+            let response = grpc.client_streaming(many(), path("Upload"), BytesCodec).await?;
             check(world, plan, 0, response.get_ref());
         }
         Kind::Download => {
-            let response = grpc.server_streaming(one(), path("/sim.Calls/Download"), BytesCodec).await?;
+            let response = grpc.server_streaming(one(), path("Download"), BytesCodec).await?;
             check_metadata(world, plan, &response);
             drop(grpc);
             read(world, plan, response.into_inner()).await?;
         }
         Kind::Chat => {
-            let response = grpc.bidi_streaming(many(), path("/sim.Calls/Chat"), BytesCodec).await?;
+            let response = grpc.bidi_streaming(many(), path("Chat"), BytesCodec).await?;
             check_metadata(world, plan, &response);
             drop(grpc);
             read(world, plan, response.into_inner()).await?;
@@ -155,6 +159,16 @@ fn compare(world: &World, number: u32, failed: Option<Status>) {
     let code = failed.as_ref().map_or(Code::Ok, Status::code);
     let call = &record.calls[number as usize];
     let late = model::late_by(&record, number, now);
+    if record.plans[number as usize].retried {
+        let mut faults = retried::faults(&record, number, failed.as_ref(), now);
+        if late > SLACK && record.plans[number as usize].reading_gap.is_zero() {
+            faults.push(format!("call {number} ended {late:?} after its deadline"));
+        }
+        let again = u64::from(record.calls[number as usize].handlers > 1);
+        *record.ends.entry("handled again by policy".to_owned()).or_default() += again;
+        record.faults.extend(faults);
+        return;
+    }
     let cause = failed.as_ref().and_then(Status::transport);
     let unprocessed = cause.is_some_and(|cause| cause.processed == Processed::No);
     let plan = record.plans[number as usize];

@@ -9,7 +9,8 @@
 //! * **no message is lost, duplicated, reordered or another call's**; an upload that was cut never looks like its end, and a
 //!   response that ends well is whole;
 //! * **no call is stuck**: each ends within five virtual minutes;
-//! * **unprocessed calls are exactly those reported as safe to send again**, and no call has two handlers;
+//! * **unprocessed calls are exactly those reported as safe to send again**, and no call has two handlers,
+//!   unless its method has a policy of retries: those are sent again only with permission ([`retried`]);
 //! * **nothing leaks**: afterwards no handler runs and no task is left.
 //!
 //! A *step* is an entry of the trail: a piece of bytes delivered, a message sent, a call or handler that begins or ends, a fault.
@@ -32,6 +33,7 @@ mod link;
 mod model;
 mod plan;
 mod record;
+mod retried;
 mod service;
 mod wire;
 
@@ -73,6 +75,8 @@ async fn round(world: &World) {
     let endpoint = endpoint
         .http2_config(config)
         .fixed_jitter(jitter)
+        .service_config(retried::config())
+        .expect("it is allowed")
         .connector(move || link::connect(connect_world.clone()));
     let grpc = Grpc::new(endpoint.connect_lazy());
     #[cfg(feature = "gzip")]

@@ -26,7 +26,7 @@ pub(crate) struct Expected {
 }
 
 /// gRPC over HTTP/2, "Errors": the status of a stream that was reset.
-const fn of_reset(code: ErrorCode) -> Code {
+pub(crate) const fn of_reset(code: ErrorCode) -> Code {
     match code {
         ErrorCode::REFUSED_STREAM => Code::Unavailable,
         ErrorCode::CANCEL => Code::Cancelled,

@@ -38,6 +38,8 @@ pub(crate) enum From {
 pub(crate) struct Plan {
     pub(crate) number: u32,
     pub(crate) kind: Kind,
+    /// Its method has a policy of retries.
+    pub(crate) retried: bool,
     pub(crate) style: Style,
     pub(crate) requests: u32,
     pub(crate) responses: u32,
@@ -73,7 +75,12 @@ impl Plan {
             u32::try_from(random.below(most)).unwrap_or(0)
         };
         let (requests, responses) = (some(), some());
-        let code = if random.one_in(5) { CODES[random.below(CODES.len())] } else { Code::Ok };
+        let retried = random.one_in(4);
+        let code = match random.below(5) {
+            0 if retried => Code::Unavailable,
+            0 => CODES[random.below(CODES.len())],
+            _ => Code::Ok,
+        };
         let mut gap = |most| sometimes(random, 3, most).unwrap_or_default();
         let [request_gap, response_gap, reading_gap] = [gap(200), gap(200), gap(100)];
         let large = kind == Kind::Unary && random.one_in(10);
@@ -86,6 +93,7 @@ impl Plan {
         Self {
             number,
             kind,
+            retried,
             style: [Style::ReadsFirst, Style::Alternates, Style::Ignores][random.below(3)],
             requests: if matches!(kind, Kind::Unary | Kind::Download) { 1 } else { requests },
             responses: match kind {

@@ -1,6 +1,6 @@
 //! What happened in a run: plans, what the link delivered, what handlers and callers saw. One lock, one thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clearway::Code;
@@ -66,6 +66,8 @@ impl Fact {
 pub(crate) struct ConnectionRecord {
     /// The first fact of each stream that ends it.
     pub(crate) facts: BTreeMap<u32, (Instant, Fact)>,
+    /// The streams whose response began and did not end with that.
+    pub(crate) begun: BTreeSet<u32>,
     /// Which call each stream is.
     pub(crate) calls: BTreeMap<u32, u32>,
     /// When the server's SETTINGS reached the client.

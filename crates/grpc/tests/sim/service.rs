@@ -227,13 +227,11 @@ pub(crate) fn config(random: &mut Random) -> Config {
     }
 }
 
-/// A server for one connection.
-pub(crate) fn router(world: &World, connection: usize, config: Config, watched: bool, gzip: bool) -> Router {
-    let limit = config.max_concurrent_streams as usize;
-    let place = Place { world: world.clone(), connection, limit };
-    let (one, three) = (place.clone(), place);
-    let (two, four) = (world.clone(), world.clone());
-    let service = GenericService::new("sim.Calls")
+/// The methods, which are the same for calls with a policy and without.
+fn service(name: &'static str, place: &Place) -> GenericService {
+    let (one, three) = (place.clone(), place.clone());
+    let (two, four) = (place.world.clone(), place.world.clone());
+    GenericService::new(name)
         .unary("Unary", BytesCodec, move |request: Request<Bytes>| {
             unary(Running::begin_counted(&one, request.metadata()), request.into_inner())
         })
@@ -247,7 +245,13 @@ pub(crate) fn router(world: &World, connection: usize, config: Config, watched: 
         })
         .bidi_streaming("Chat", BytesCodec, move |request: Request<Streaming<Bytes>>| {
             many(Running::begin(&four, request.metadata()), Some(request.into_inner()))
-        });
+        })
+}
+
+/// A server for one connection.
+pub(crate) fn router(world: &World, connection: usize, config: Config, watched: bool, gzip: bool) -> Router {
+    let limit = config.max_concurrent_streams as usize;
+    let place = Place { world: world.clone(), connection, limit };
     let mut server = Server::builder().http2_config(config);
     #[cfg(feature = "gzip")]
     if gzip {
@@ -259,5 +263,5 @@ pub(crate) fn router(world: &World, connection: usize, config: Config, watched: 
     if watched {
         server = server.observe(|_| Box::new(Blind));
     }
-    server.add_service(service)
+    server.add_service(service("sim.Calls", &place)).add_service(service("sim.Retried", &place))
 }

@@ -81,7 +81,9 @@ impl Listener {
                             record.ends(connection, stream_id, Fact::Status(Code::from_i32(number)));
                         }
                         None if end => record.ends(connection, stream_id, Fact::BareEnd),
-                        None => {}
+                        None => {
+                            record.connections[connection].begun.insert(stream_id);
+                        }
                     }
                 }
                 Kind::DATA if end => record.ends(connection, stream_id, Fact::BareEnd),
