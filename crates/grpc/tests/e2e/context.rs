@@ -304,3 +304,37 @@ async fn a_scope_can_be_made_outside_of_a_handler() {
     assert!((SECOND..=SECOND + Duration::from_millis(3)).contains(&start.elapsed()));
     assert!(told.next().await.starts_with("C has Some("));
 }
+
+/// A call with a policy that waits to be sent again is called off like one that is under way.
+#[cfg(feature = "service-config")]
+#[tokio::test(start_paused = true)]
+async fn a_call_between_two_attempts_is_called_off_too() {
+    let (teller, mut told) = story();
+    let attempts = teller.clone();
+    let service = GenericService::new("t.S").unary("Ask", BytesCodec, move |_: Request<Bytes>| {
+        attempts.tell("attempt");
+        async { Err::<Response<Bytes>, _>(Status::unavailable("not now")) }
+    });
+    let policy = r#"{"methodConfig": [{"name": [{"service": "t.S"}], "retryPolicy": {"maxAttempts": 2,
+        "initialBackoff": "1000s", "maxBackoff": "1000s", "backoffMultiplier": 1, "retryableStatusCodes": ["UNAVAILABLE"]}}]}"#;
+    let endpoint = endpoint(Server::builder().add_service(service));
+    let next = Client::at(endpoint.service_config(policy).expect("it can be read"));
+    let handler = move |_: Request<Bytes>| {
+        let (teller, next) = (teller.clone(), next.clone());
+        async move {
+            let status = ask(next, How::Plainly).await.unwrap_err();
+            teller.tell(format!("{:?} after {} attempts", status.code(), status.attempts().len()));
+            Err::<Response<Bytes>, _>(status)
+        }
+    };
+    let service =
+        GenericService::new("t.S").when_cancelled(OnCancel::Token).unary("Ask", BytesCodec, handler);
+    let client = Client::of(Server::builder().add_service(service));
+    let call = tokio::spawn(async move { client.unary("Ask", text("m")).await });
+    assert_eq!(told.next().await, "attempt");
+    tokio::time::sleep(SECOND).await;
+    let cancelled = Instant::now();
+    call.abort();
+    assert_eq!(told.next().await, "Cancelled after 1 attempts");
+    assert!(cancelled.elapsed() < SECOND, "it does not wait for the next attempt");
+}
