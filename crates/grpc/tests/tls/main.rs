@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod causes;
 mod identity;
 mod mismatch;
 mod reload;
