@@ -83,7 +83,7 @@ impl Endpoint {
     ///
     /// Default: [`DEFAULT_KEEP_ALIVE_INTERVAL`], while calls run. Less than [`MIN_KEEP_ALIVE_INTERVAL`] is raised to it, and a warning says so.
     /// Choose less than the default only for servers that allow it: others end the connection with GOAWAY `too_many_pings`, and this
-    /// channel doubles its interval. Source: gRFC A8.
+    /// channel doubles its interval. What [`Endpoint::http2_config`] says of keepalive comes first. Source: gRFC A8.
     #[must_use]
     pub fn http2_keep_alive_interval(mut self, interval: Duration) -> Self {
         self.vigilance.interval = interval;

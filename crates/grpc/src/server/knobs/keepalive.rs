@@ -65,7 +65,7 @@ impl Server {
     /// `time`). `None` turns it off.
     ///
     /// Default: 2 hours; less than a second is raised to it. Clients that are gone are noticed much earlier by
-    /// [`Server::tcp_keepalive`]. Source: gRFC A8.
+    /// [`Server::tcp_keepalive`]. What [`Server::http2_config`] says of keepalive and of PINGs comes before the knobs here. Source: gRFC A8.
     #[must_use]
     pub fn http2_keepalive_interval(mut self, interval: Option<Duration>) -> Self {
         self.vigilance.interval = interval;
