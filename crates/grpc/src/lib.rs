@@ -32,6 +32,7 @@ mod code;
 mod deadline;
 mod error;
 pub mod error_details;
+pub mod faults;
 mod framing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -121,7 +121,11 @@ pub(crate) fn fill<E: Encoder<Error = Status>>(
                 match (framing::encode(encoder, message, packing, batch), watching) {
                     (Ok(_), None) => {}
                     (Ok(octets), Some(watching)) => {
-                        watching.sent(octets, framing::wire_octets(batch.len().saturating_sub(before)));
+                        let framed = batch.len().saturating_sub(before);
+                        if let Err(status) = watching.sent(octets, framing::wire_octets(framed)) {
+                            batch.truncate(before);
+                            return Filled::End(Err(status));
+                        }
                     }
                     (Err(status), _) => return Filled::End(Err(status)),
                 }

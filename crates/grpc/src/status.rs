@@ -8,10 +8,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
+use clearway_http2::ErrorCode;
 use clearway_http2::hpack::{FieldSection, HeaderField, Indexing, Name};
 
 use crate::attempt::{Attempt, Attempts};
 use crate::cause::{ConnectionInfo, Processed, TransportCause};
+use crate::faults::InjectedReset;
 use crate::metadata::MetadataMap;
 use crate::{Code, percent};
 
@@ -176,6 +178,11 @@ impl Status {
     #[must_use]
     pub fn metadata(&self) -> &MetadataMap {
         &self.0.metadata
+    }
+
+    /// The code that the stream is to be reset with instead of being told this, if a fault was injected that says so.
+    pub(crate) fn injected_reset(&self) -> Option<ErrorCode> {
+        Some(self.0.source.as_ref()?.downcast_ref::<InjectedReset>()?.0)
     }
 
     pub(crate) fn into_metadata(self) -> MetadataMap {

@@ -13,7 +13,7 @@ use futures_core::Stream;
 use crate::body::BodyMessages;
 use crate::client::Throttle;
 use crate::codec::compression::Unpacking;
-use crate::codec::{Decoder, Message};
+use crate::codec::{DecodeBuf, Decoder, Message};
 use crate::inbound::{End, Reader};
 use crate::intercept::Follow;
 use crate::metadata::MetadataMap;
@@ -73,11 +73,11 @@ impl Source {
         }
     }
 
-    /// A message was taken and inflated.
-    fn heard(&self, octets: usize, wire_octets: usize) {
-        if let Some(follow) = &self.follow {
-            follow.received(octets, wire_octets);
-        }
+    /// A message was taken and inflated; gives back what goes on.
+    fn heard<'a>(&self, message: DecodeBuf<'a>) -> Result<DecodeBuf<'a>, Status> {
+        let Some(follow) = &self.follow else { return Ok(message) };
+        follow.received(message.remaining(), message.wire_octets())?;
+        Ok(message.altered(|octets| follow.altered(octets)))
     }
 
     /// The stream ended like this; gives back how it ends for its reader.
@@ -192,8 +192,7 @@ impl<T> Streaming<T> {
 
     fn decode(&mut self, message: Message) -> Result<T, Status> {
         self.was_compressed = message.compressed;
-        let mut message = self.unpacking.open(message.into())?;
-        self.source.heard(message.remaining(), message.wire_octets());
+        let mut message = self.source.heard(self.unpacking.open(message.into())?)?;
         self.decoder.decode(&mut message)?.ok_or_else(nothing_decoded)
     }
 }

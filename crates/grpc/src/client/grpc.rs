@@ -439,7 +439,7 @@ where
         // What came in its head is not lost with the response: a status has one map for both.
         Err(status) => return Err(status.and_head(head)),
     };
-    let message = only(messages, &mut decoder, unpacking(limit, encoding), |_, _| {})?;
+    let message = only(messages, &mut decoder, unpacking(limit, encoding), None)?;
     Ok(respond(head, &trailers, message))
 }
 
@@ -449,12 +449,12 @@ pub(super) struct Only<M> {
     was_compressed: bool,
 }
 
-/// The message of a response that must have exactly one; `heard` is told its octets, and those on the wire.
+/// The message of a response that must have exactly one; who watches the call hears of it.
 pub(super) fn only<D>(
     mut messages: MessageQueue,
     decoder: &mut D,
     unpacking: Unpacking,
-    heard: impl FnOnce(usize, usize),
+    watching: Option<&Watching>,
 ) -> Result<Only<D::Item>, Status>
 where
     D: Decoder<Error = Status>,
@@ -468,7 +468,10 @@ where
     };
     let was_compressed = message.compressed;
     let mut message = unpacking.open(message.into())?;
-    heard(message.remaining(), message.wire_octets());
+    if let Some(watching) = watching {
+        watching.received(message.remaining(), message.wire_octets())?;
+        message = message.altered(|octets| watching.altered(octets));
+    }
     let message = decoder.decode(&mut message)?.ok_or_else(nothing_decoded)?;
     Ok(Only { message, was_compressed })
 }

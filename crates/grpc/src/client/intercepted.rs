@@ -109,10 +109,10 @@ impl Watched {
         if let Some(head) = &mut head {
             guard.head(head).await.map_err(|status| guard.refuse(status))?;
         }
-        let heard = |octets, wire_octets| guard.received(octets, wire_octets);
         let mut message = None;
         let end = end.and_then(|trailers| {
-            message = Some(grpc::only(messages, &mut decoder, grpc::unpacking(limit, encoding), heard)?);
+            message =
+                Some(grpc::only(messages, &mut decoder, grpc::unpacking(limit, encoding), Some(&*guard))?);
             Ok(trailers)
         });
         match (guard.end(end), message) {

@@ -66,12 +66,12 @@ impl Outgoing {
         if expected > SMALL {
             let mut message = Vec::with_capacity(expected);
             let octets = framing::encode(encoder, item, packing, &mut message)?;
-            tell(watching, octets, &message);
+            tell(watching, octets, &message)?;
             return Ok(Self::Large(Bytes::from(message)));
         }
         scratch::with(|buffer| {
             let octets = framing::encode(encoder, item, packing, buffer)?;
-            tell(watching, octets, buffer);
+            tell(watching, octets, buffer)?;
             Ok(match Small::new(buffer) {
                 Some(small) => Self::Small(small),
                 None => Self::Large(Bytes::from(core::mem::take(buffer))),
@@ -120,10 +120,8 @@ impl Outgoing {
     }
 }
 
-fn tell(watching: Option<&Watching>, octets: usize, framed: &[u8]) {
-    if let Some(watching) = watching {
-        watching.sent(octets, framing::wire_octets(framed.len()));
-    }
+fn tell(watching: Option<&Watching>, octets: usize, framed: &[u8]) -> Result<(), Status> {
+    watching.map_or(Ok(()), |watching| watching.sent(octets, framing::wire_octets(framed.len())))
 }
 
 #[cfg(test)]

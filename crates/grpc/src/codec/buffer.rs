@@ -52,6 +52,12 @@ impl<'a> DecodeBuf<'a> {
         if self.inflated_from == 0 { self.remaining() } else { self.inflated_from as usize }
     }
 
+    /// The same message with other octets.
+    pub(crate) fn altered(self, change: impl FnOnce(Bytes) -> Bytes) -> Self {
+        let Message { octets, compressed } = self.into_message();
+        Self::owned(change(octets)).flagged(compressed)
+    }
+
     /// Takes the message out, to keep it.
     pub(crate) fn take_message(&mut self) -> Message {
         core::mem::replace(self, Self::owned(Bytes::new())).into_message()

@@ -56,6 +56,8 @@ mod watching;
 
 use core::future::Future;
 
+use bytes::Bytes;
+
 pub use call::{Call, CallEnd, CallKind, Direction, MessageSize, Side, Traffic};
 pub use function::{GrpcMethod, Interceptor};
 pub use service::InterceptedService;
@@ -100,8 +102,18 @@ pub trait Watch: Send + Sync + 'static {
     }
 
     /// A message passes. It is called on the task that sends or reads it: it must return quickly.
-    fn message(&self, message: MessageSize) {
+    ///
+    /// # Errors
+    /// The message goes no further, and the call ends with this status.
+    fn message(&self, message: MessageSize) -> Result<(), Status> {
         let _ = message;
+        Ok(())
+    }
+
+    /// A message was received and is about to be decoded: what injected faults change. Not for use by others.
+    #[doc(hidden)]
+    fn alter(&self, octets: Bytes) -> Bytes {
+        octets
     }
 
     /// The call is over. It is called exactly once, whatever happened; it must return quickly.
@@ -122,9 +134,14 @@ impl<W: Watch> Watch for Option<W> {
         }
     }
 
-    fn message(&self, message: MessageSize) {
-        if let Some(watch) = self {
-            watch.message(message);
+    fn message(&self, message: MessageSize) -> Result<(), Status> {
+        self.as_ref().map_or(Ok(()), |watch| watch.message(message))
+    }
+
+    fn alter(&self, octets: Bytes) -> Bytes {
+        match self {
+            Some(watch) => watch.alter(octets),
+            None => octets,
         }
     }
 

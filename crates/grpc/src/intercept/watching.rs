@@ -7,6 +7,7 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::call::{CallEnd, Direction, MessageSize, Traffic};
@@ -21,7 +22,8 @@ pub(super) trait AnyWatch: Send + Sync {
         &'a self,
         metadata: &'a mut MetadataMap,
     ) -> Pin<Box<dyn Future<Output = Result<(), Status>> + Send + 'a>>;
-    fn message(&self, message: MessageSize);
+    fn message(&self, message: MessageSize) -> Result<(), Status>;
+    fn alter(&self, octets: Bytes) -> Bytes;
     fn end(&self, end: &mut CallEnd);
 }
 
@@ -33,8 +35,12 @@ impl<W: Watch> AnyWatch for W {
         Box::pin(Watch::head(self, metadata))
     }
 
-    fn message(&self, message: MessageSize) {
-        Watch::message(self, message);
+    fn message(&self, message: MessageSize) -> Result<(), Status> {
+        Watch::message(self, message)
+    }
+
+    fn alter(&self, octets: Bytes) -> Bytes {
+        Watch::alter(self, octets)
     }
 
     fn end(&self, end: &mut CallEnd) {
@@ -83,20 +89,33 @@ impl Watching {
         Self { watches: Vec::new(), sent, received, began, deadline, ended: AtomicBool::new(false) }
     }
 
-    /// A message was sent.
-    pub(crate) fn sent(&self, octets: usize, wire_octets: usize) {
+    /// A message is sent.
+    ///
+    /// # Errors
+    /// Somebody ends the call instead; it must not be sent.
+    pub(crate) fn sent(&self, octets: usize, wire_octets: usize) -> Result<(), Status> {
+        self.tell(MessageSize { direction: Direction::Sent, octets, wire_octets })?;
         self.sent.add(octets, wire_octets);
-        self.tell(MessageSize { direction: Direction::Sent, octets, wire_octets });
+        Ok(())
     }
 
     /// A message was received.
-    pub(crate) fn received(&self, octets: usize, wire_octets: usize) {
+    ///
+    /// # Errors
+    /// Somebody ends the call instead; it must not be given to its reader.
+    pub(crate) fn received(&self, octets: usize, wire_octets: usize) -> Result<(), Status> {
+        self.tell(MessageSize { direction: Direction::Received, octets, wire_octets })?;
         self.received.add(octets, wire_octets);
-        self.tell(MessageSize { direction: Direction::Received, octets, wire_octets });
+        Ok(())
     }
 
-    fn tell(&self, message: MessageSize) {
-        self.watches.iter().for_each(|watch| watch.message(message));
+    fn tell(&self, message: MessageSize) -> Result<(), Status> {
+        self.watches.iter().try_for_each(|watch| watch.message(message))
+    }
+
+    /// A message that was received, as it goes on.
+    pub(crate) fn altered(&self, octets: Bytes) -> Bytes {
+        self.watches.iter().fold(octets, |octets, watch| watch.alter(octets))
     }
 
     /// The head of the response, innermost first.
@@ -215,10 +234,18 @@ pub(crate) enum Follow {
 }
 
 impl Follow {
-    pub(crate) fn received(&self, octets: usize, wire_octets: usize) {
+    pub(crate) fn received(&self, octets: usize, wire_octets: usize) -> Result<(), Status> {
+        self.watching().received(octets, wire_octets)
+    }
+
+    pub(crate) fn altered(&self, octets: Bytes) -> Bytes {
+        self.watching().altered(octets)
+    }
+
+    fn watching(&self) -> &Watching {
         match self {
-            Self::Messages(watching) => watching.received(octets, wire_octets),
-            Self::Call(guard) => guard.received(octets, wire_octets),
+            Self::Messages(watching) => watching,
+            Self::Call(guard) => guard,
         }
     }
 

@@ -80,6 +80,12 @@ impl UnaryMethod for Intercepted<dyn UnaryMethod> {
     }
 }
 
+/// A message of a request, on its way to the handler.
+fn pass(guard: &Guard, message: Message, wire_octets: usize) -> Result<Message, Status> {
+    guard.received(message.len(), wire_octets)?;
+    Ok(Message { octets: guard.altered(message.octets), ..message })
+}
+
 /// From the first interceptor to the head of the response.
 async fn handle(
     inner: Arc<dyn UnaryMethod>,
@@ -89,7 +95,7 @@ async fn handle(
     encoding: Option<CompressionEncoding>,
 ) -> Result<Answered, Status> {
     let guard = ask(&stack, &mut call).await?;
-    guard.received(message.len(), wire_octets);
+    let message = pass(&guard, message, wire_octets).map_err(|status| guard.refuse_handler(status))?;
     let mut message = DecodeBuf::from(message);
     let mut call = inner
         .call(call.into_request(), &mut message, encoding)
@@ -144,7 +150,11 @@ impl UnaryCall for InterceptedCall {
         let begins = out.len();
         let After { octets, trailers } =
             call.as_mut().encode(out).map_err(|status| guard.refuse_handler(status))?;
-        guard.sent(octets, framing::wire_octets(out.len().saturating_sub(begins)));
+        let framed = out.len().saturating_sub(begins);
+        if let Err(status) = guard.sent(octets, framing::wire_octets(framed)) {
+            out.truncate(begins);
+            return Err(guard.refuse_handler(status));
+        }
         guard.end_of_handler(Ok(trailers)).map(|trailers| After { octets, trailers })
     }
 }
@@ -184,7 +194,8 @@ async fn begin(
     let guard = ask(&stack, &mut call).await?;
     let input = match input {
         Kept::Message(message, wire_octets) => {
-            guard.received(message.len(), wire_octets);
+            let message =
+                pass(&guard, message, wire_octets).map_err(|status| guard.refuse_handler(status))?;
             Input::One(message.into())
         }
         Kept::Input(Input::Many(source, unpacking)) => {

@@ -59,6 +59,9 @@ pub(super) fn trailers_ok(tx: &mut Tx, stream: StreamKey, metadata: &MetadataMap
 
 /// Trailers after a head.
 pub(super) fn trailers(tx: &mut Tx, stream: StreamKey, status: &Status) {
+    if let Some(code) = status.injected_reset() {
+        return tx.reset(stream, code);
+    }
     send_trailers(tx, stream, status.trailer().fields());
 }
 
@@ -75,6 +78,9 @@ fn send_trailers<'a>(
 
 /// A Trailers-Only response.
 pub(super) fn trailers_only(tx: &mut Tx, stream: StreamKey, status: &Status) {
+    if let Some(code) = status.injected_reset() {
+        return tx.reset(stream, code);
+    }
     send_only(tx, stream, OK_200, status, None);
 }
 

@@ -218,8 +218,10 @@ impl<C: Codec> Give<C, C::Encode> for GiveOne {
         send_buffer::reserve(&mut payload, framing::expected(&encoder, &message));
         Given(Some(match framing::encode(&mut encoder, message, packing, &mut payload) {
             Ok(octets) => {
-                if let Some(watching) = &sink.watching {
-                    watching.sent(octets, framing::wire_octets(payload.len()));
+                if let Some(watching) = &sink.watching
+                    && let Err(status) = watching.sent(octets, framing::wire_octets(payload.len()))
+                {
+                    return Given(Some(Outcome::Status(status)));
                 }
                 Outcome::Response { metadata, encoding, payload: send_buffer::seal(payload), trailers }
             }

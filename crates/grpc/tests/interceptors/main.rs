@@ -12,6 +12,7 @@ mod changes;
 #[cfg(feature = "gzip")]
 mod compressed;
 mod ends;
+mod faults;
 mod functions;
 mod order;
 mod service;

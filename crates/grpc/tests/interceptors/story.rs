@@ -67,7 +67,7 @@ impl Watch for Teller {
         Ok(())
     }
 
-    fn message(&self, message: MessageSize) {
+    fn message(&self, message: MessageSize) -> Result<(), Status> {
         let way = match message.direction {
             Direction::Sent => "sent",
             Direction::Received => "received",
@@ -75,6 +75,7 @@ impl Watch for Teller {
         let MessageSize { octets, wire_octets, .. } = message;
         assert_eq!(octets, wire_octets, "nothing is compressed here");
         self.story.tell(format!("{} {way} {octets}", self.name));
+        Ok(())
     }
 
     fn end(&self, end: &mut CallEnd) {
