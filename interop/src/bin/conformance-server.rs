@@ -7,8 +7,8 @@ use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use clearway::codec::CompressionEncoding;
 use clearway::transport::{Address, Certificate, Identity, Listener, Router, Server, ServerTlsConfig};
+use clearway_interop::COMPRESSIONS;
 use clearway_interop::conformance::proto::conformance_service_server::ConformanceServiceServer;
 use clearway_interop::conformance::proto::{Codec, ServerCompatRequest, ServerCompatResponse};
 use clearway_interop::conformance::service::Conformance;
@@ -75,9 +75,11 @@ fn router(request: &ServerCompatRequest) -> Result<(Router, Vec<u8>), Box<dyn Er
         server = server.tls_config(tls)?;
         certificate = creds.cert;
     }
-    let gzip = CompressionEncoding::Gzip;
-    let mut service =
-        ConformanceServiceServer::new(Conformance).accept_compressed(gzip).send_compressed(gzip);
+    let mut service = ConformanceServiceServer::new(Conformance);
+    for encoding in COMPRESSIONS {
+        // The suite's messages are small, and are to be compressed all the same.
+        service = service.accept_compressed(encoding).send_compressed(encoding.with_threshold(0));
+    }
     if let Ok(limit @ 1..) = usize::try_from(request.message_receive_limit) {
         service = service.max_decoding_message_size(limit);
     }

@@ -64,14 +64,15 @@ impl Channels {
         if let Ok(limit @ 1..) = usize::try_from(request.message_receive_limit) {
             client = client.max_decoding_message_size(limit);
         }
-        match request.compression() {
-            Compression::Unspecified | Compression::Identity => Ok(client),
-            Compression::Gzip => {
-                let gzip = CompressionEncoding::Gzip;
-                Ok(client.send_compressed(gzip).accept_compressed(gzip))
-            }
-            other => Err(format!("compression {other:?} is not known")),
-        }
+        let encoding = match request.compression() {
+            Compression::Unspecified | Compression::Identity => return Ok(client),
+            Compression::Gzip => CompressionEncoding::Gzip,
+            Compression::Deflate => CompressionEncoding::Deflate,
+            Compression::Zstd => CompressionEncoding::Zstd,
+            other => return Err(format!("compression {other:?} is not known")),
+        };
+        // The suite's messages are small, and are to be compressed all the same.
+        Ok(client.send_compressed(encoding.with_threshold(0)).accept_compressed(encoding))
     }
 }
 

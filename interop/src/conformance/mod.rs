@@ -2,7 +2,7 @@
 //! that it asks for.
 //!
 //! The suite tells either program what to do over its stdin and hears of the outcome on its stdout, in messages with their
-//! length before them ([`delimited`]). gRPC over HTTP/2 with Protobuf is what they speak, with gzip and TLS where the suite says
+//! length before them ([`delimited`]). gRPC over HTTP/2 with Protobuf is what they speak, with gzip, deflate, zstd and TLS where the suite says
 //! so: what a request wants beyond that is an error to the suite.
 
 pub mod call;

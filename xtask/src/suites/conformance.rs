@@ -19,6 +19,7 @@ struct Run {
 }
 
 pub(super) const H2C: &str = "interop/grpc-h2c.yaml";
+pub(super) const COMPRESSIONS: &str = "interop/grpc-compressions.yaml";
 pub(super) const TLS: &str = "interop/grpc-tls.yaml";
 
 const PARALLEL: &[&str] = &["--parallel", "4"];
@@ -28,6 +29,11 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// In cleartext.
 pub(crate) fn run(workspace: &Workspace) -> Verdict {
     both(workspace, H2C, 372, 403)
+}
+
+/// In cleartext, by deflate and zstd.
+pub(crate) fn run_compressions(workspace: &Workspace) -> Verdict {
+    both(workspace, COMPRESSIONS, 176, 210)
 }
 
 /// Over TLS, with certificates of servers and of clients.

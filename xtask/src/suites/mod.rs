@@ -96,6 +96,16 @@ pub(crate) const ALL: &[Suite] = &[
         run: conformance::run,
     },
     Suite {
+        name: "conform_zip",
+        needs: &[
+            Need::Peer("connectconformance"),
+            Need::Ours("conformance-server"),
+            Need::Ours("conformance-client"),
+            Need::File(conformance::COMPRESSIONS),
+        ],
+        run: conformance::run_compressions,
+    },
+    Suite {
         name: "conform_tls",
         needs: &[
             Need::Peer("connectconformance"),
