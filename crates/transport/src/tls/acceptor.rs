@@ -8,10 +8,11 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use clearway_http2::Role;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::ServerConnection;
 
 use super::admission::Admission;
 use super::reload::Live;
+use super::server::Serving;
 use super::stream::TlsStream;
 use super::{ServerTlsConfig, TlsConfigError, TlsError, TlsFailure};
 use crate::stream::Stream;
@@ -19,7 +20,7 @@ use crate::stream::Stream;
 /// Turns accepted connections into TLS streams. Clones share the count of handshakes under way.
 #[derive(Clone)]
 pub struct TlsAcceptor {
-    config: Arc<Live<ServerConfig>>,
+    config: Arc<Live<Serving>>,
     timeout: Duration,
     admission: Arc<Admission>,
 }
@@ -53,11 +54,13 @@ impl TlsAcceptor {
     pub async fn accept(&self, stream: Stream) -> Result<Stream, TlsError> {
         let mut ticket = self.admission.enter();
         let failed = |failure| TlsError::new(Role::Server, failure, "");
-        let session = ServerConnection::new(self.config.current())
+        let serving = self.config.current();
+        let session = ServerConnection::new(Arc::clone(&serving.config))
             .map_err(|error| TlsError { detail: error.to_string(), ..failed(TlsFailure::Config) })?;
         let mut tls = TlsStream::new(stream, session.into());
         let handshake = async {
-            let outcome = tls.shake_hands().await;
+            // Also of a session that is resumed: a ticket outlives a certificate, or a user's mind.
+            let outcome = tls.shake_hands().await.and_then(|()| tls.check_resumed(&*serving.verifier));
             if outcome.is_err() {
                 tls.bow_out().await;
             }

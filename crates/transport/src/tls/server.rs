@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{KeyLog, RootCertStore, ServerConfig};
 
 use super::identity::PeerIdentity;
 use super::key_log::KeyLogTo;
@@ -34,6 +34,13 @@ pub struct ServerTlsConfig {
     versions: Versions,
     key_log: KeyLogTo,
     reload: Option<Reload>,
+}
+
+/// What is in use.
+pub(super) struct Serving {
+    pub(super) config: Arc<ServerConfig>,
+    /// Of clients' certificates.
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
 }
 
 /// Whether clients must show a certificate, and whose.
@@ -141,9 +148,8 @@ impl ServerTlsConfig {
     }
 
     /// Accepts a client's certificate only if `check` does, too, after it was found good; clients without one are not
-    /// asked about. Calls of clients that pass can tell them apart by `Request::peer_identity`.
-    ///
-    /// A resumed session is not checked again; it is one of a client that was.
+    /// asked about. Calls of clients that pass can tell them apart by `Request::peer_identity`. A session that is resumed is checked
+    /// again.
     #[must_use]
     pub fn check_client(
         mut self,
@@ -216,20 +222,14 @@ impl ServerTlsConfig {
     }
 
     /// Puts the configuration to use.
-    pub(super) fn live(&self) -> Result<Arc<Live<ServerConfig>>, TlsConfigError> {
+    pub(super) fn live(&self) -> Result<Arc<Live<Serving>>, TlsConfigError> {
         let this = self.clone();
         let key_log = self.key_log.open()?;
         let paths = self.paths().map(Path::to_owned).collect();
         Live::new(
             paths,
             &self.reload.clone().unwrap_or_default(),
-            Box::new(move |files| {
-                let mut made = this.make(files)?;
-                if let Some(key_log) = &key_log {
-                    made.config.key_log = Arc::clone(key_log);
-                }
-                Ok(made)
-            }),
+            Box::new(move |files| this.make(files, key_log.as_ref())),
         )
     }
 
@@ -242,7 +242,11 @@ impl ServerTlsConfig {
         identities.flat_map(Identity::paths).chain(roots.iter().filter_map(Certificate::path))
     }
 
-    fn make(&self, files: &Files) -> Result<Made<ServerConfig>, TlsConfigError> {
+    fn make(
+        &self,
+        files: &Files,
+        key_log: Option<&Arc<dyn KeyLog>>,
+    ) -> Result<Made<Serving>, TlsConfigError> {
         let default = self.identity.as_ref().map(|identity| identity.certified(files)).transpose()?;
         if default.is_none() && self.named.is_empty() {
             return Err(TlsConfigError::new("a server needs a certificate: ServerTlsConfig::identity"));
@@ -254,17 +258,21 @@ impl ServerTlsConfig {
             all.push(Arc::clone(&certified));
             names.insert(name, certified)?;
         }
+        let verifier = self.client_verifier_of(files)?;
         let versions = self.versions.supported()?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&versions)?
-            .with_client_cert_verifier(self.client_verifier_of(files)?)
+            .with_client_cert_verifier(Arc::clone(&verifier))
             .with_cert_resolver(Arc::new(names));
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         // What a client needs to resume is with the client, sealed by keys that change every six hours; a server holds nothing
         // for clients that never come back. Connections of gRPC are few and long: one ticket is enough.
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = 1;
-        Ok(Made { config, term: Term::of(&all) })
+        if let Some(key_log) = key_log {
+            config.key_log = Arc::clone(key_log);
+        }
+        Ok(Made { config: Serving { config: Arc::new(config), verifier }, term: Term::of(&all) })
     }
 
     fn client_verifier_of(&self, files: &Files) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {

@@ -19,7 +19,9 @@ use std::cell::Cell;
 use std::io::{self, IoSlice, Read, Write};
 
 use clearway_http2::Role;
-use rustls::Connection;
+use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{Connection, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::failure::Notes;
@@ -98,6 +100,16 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsStream<Io> {
             return Ok(());
         }
         Err(self.error(TlsFailure::NoHttp2, ""))
+    }
+
+    /// Verifies the certificate that a client showed when the session began that is resumed now.
+    pub(super) fn check_resumed(&self, verifier: &dyn ClientCertVerifier) -> Result<(), TlsError> {
+        if self.session.handshake_kind() != Some(HandshakeKind::Resumed) {
+            return Ok(());
+        }
+        let Some([own, others @ ..]) = self.session.peer_certificates() else { return Ok(()) };
+        let verified = verifier.verify_client_cert(own, others, UnixTime::now());
+        verified.map(drop).map_err(|error| self.notes.name(self.role(), error))
     }
 
     const fn role(&self) -> Role {

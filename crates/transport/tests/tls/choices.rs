@@ -1,7 +1,9 @@
 //! What configurations choose: versions, certificates by name, verifiers, and what is known of the peer afterwards.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use clearway_http2::Role;
 use clearway_transport::tls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -44,7 +46,10 @@ async fn again(
         let mut stream = connector.connect(ours, host).await?;
         match stream.read_u8().await {
             Ok(_) => Ok(stream),
-            Err(error) => Err(error.get_ref().unwrap().downcast_ref::<TlsError>().unwrap().clone()),
+            Err(error) => {
+                let named = error.get_ref().and_then(|error| error.downcast_ref::<TlsError>()).cloned();
+                Err(named.unwrap_or_else(|| TlsError::new(Role::Client, TlsFailure::Lost, error.to_string())))
+            }
         }
     };
     tokio::join!(server, client)
@@ -227,6 +232,32 @@ async fn checks_of_the_users_own_come_on_top() {
     let (theirs, ours) = shake(&server, &client.check_server(only("other.test")), HOST).await;
     assert_eq!(ours.unwrap_err().failure, TlsFailure::Unwelcome);
     assert_eq!(theirs.unwrap_err().failure, TlsFailure::CertificateRefused(TlsAlert(46)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_no_longer_welcome_does_not_come_back_by_its_ticket() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let welcome = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&welcome);
+    let server = ServerTlsConfig::new()
+        .identity(authority.server())
+        .client_ca_root(clients.pem.clone())
+        .check_client(move |_| if asked.load(Ordering::Relaxed) { Ok(()) } else { Err("gone".to_owned()) });
+    let client = authority.trust().identity(clients.sign(&params("client.test")));
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        welcome.store(true, Ordering::Relaxed);
+        let server = server.clone().max_tls_version(version);
+        let (acceptor, connector) = (TlsAcceptor::new(&server).unwrap(), TlsConnector::new(&client).unwrap());
+        for resumed in [false, true] {
+            let (theirs, ours) = again(&acceptor, &connector, HOST).await;
+            assert!(theirs.is_ok());
+            assert_eq!(ours.unwrap().tls_peer().is_resumed(), resumed);
+        }
+        welcome.store(false, Ordering::Relaxed);
+        let (theirs, ours) = again(&acceptor, &connector, HOST).await;
+        assert_eq!(theirs.unwrap_err().failure, TlsFailure::Unwelcome);
+        assert!(ours.is_err());
+    }
 }
 
 /// Knows one certificate, and no authority.
