@@ -489,8 +489,9 @@ impl Call {
         self.start.inbound.wake_at() == WakeAt::End
     }
 
-    /// The request can be sent once more: all of it is still here, nothing of an answer came, and it was not refused before.
-    pub(super) fn may_go_again(&self) -> bool {
-        !self.start.refused && self.stage == Stage::AwaitingHeaders && self.start.outgoing.may_go_again()
+    /// Makes the call ready to be sent once more, if it can: all of it is still here, nothing of an answer came, and it was not
+    /// refused before.
+    pub(super) fn detach(&self) -> bool {
+        !self.start.refused && self.stage == Stage::AwaitingHeaders && self.start.outgoing.detach()
     }
 }

@@ -88,9 +88,9 @@ impl Outgoing {
         }
     }
 
-    /// True if everything that was sent can be sent once more.
-    pub(crate) fn may_go_again(&self) -> bool {
-        self.leg().is_none_or(Leg::may_go_again)
+    /// The attempt lost its stream before anything came back. True if it may get another: everything that was sent is here.
+    pub(crate) fn detach(&self) -> bool {
+        self.leg().is_none_or(Leg::detach)
     }
 
     /// The response has begun, so the request is not sent again: what it holds beyond the call itself is freed.

@@ -97,6 +97,15 @@ impl Kept {
         self.0.as_ref().map_or(&[], |whole| &whole.sent)
     }
 
+    /// Keeps one more payload in any case: it was not sent anywhere.
+    pub(crate) fn push_unsent(&mut self, payload: &Bytes) {
+        if let Some(Whole { sent, reserved, .. }) = &mut self.0 {
+            // Beyond the limit if need be: it is one batch, and the writer waits after it.
+            reserved.grow(payload.len());
+            sent.push(payload.clone());
+        }
+    }
+
     /// Keeps one more payload. False if it cannot; then nothing is kept any more.
     pub(crate) fn push(&mut self, payload: &Bytes) -> bool {
         let Some(Whole { sent, reserved, limit }) = &mut self.0 else { return false };

@@ -89,12 +89,9 @@ impl Handler for ClientConnection {
     fn on_reset(&mut self, tx: &mut Tx, stream: StreamKey, reset: Reset) -> SlotFate {
         let Some(mut call) = self.take(stream) else { return SlotFate::Free };
         let refused = reset.by == By::Peer && reset.code == ErrorCode::REFUSED_STREAM;
-        if refused && call.may_go_again() {
+        if refused && call.detach() {
             call.start.refused = true;
             call.start.inbound.detached();
-            if let Some(leg) = call.start.outgoing.leg() {
-                leg.detached();
-            }
             self.shared.take_back(call.start);
             return SlotFate::Free;
         }

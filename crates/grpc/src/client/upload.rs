@@ -121,16 +121,18 @@ impl State {
 
     /// Keeps a payload that goes out. When it cannot, the call goes on with the attempt that took the most.
     fn keep(&mut self, payload: &Bytes) {
+        if self.attempts().all(|attempt| attempt.link.is_none()) {
+            // The writer was let on by an attempt that is over: the next one sends it.
+            self.kept.push_unsent(payload);
+            return;
+        }
         if self.kept.push(payload) || self.tries == Tries::Last {
             return;
         }
-        let rank = |attempt: &&mut Attempt| (attempt.flow.open().is_some(), attempt.link.is_some());
-        match self.attempts().max_by_key(rank).map(|attempt| attempt.number) {
-            Some(number) => {
-                self.decided = Some(number);
-                self.commit(number);
-            }
-            None => self.stop(),
+        let rank = |attempt: &&mut Attempt| (attempt.link.is_some(), attempt.flow.open().is_some());
+        if let Some(number) = self.attempts().max_by_key(rank).map(|attempt| attempt.number) {
+            self.decided = Some(number);
+            self.commit(number);
         }
     }
 
@@ -301,18 +303,19 @@ impl Leg {
         })
     }
 
-    /// The attempt lost its stream before anything came back, and will get another.
-    pub(crate) fn detached(&self) {
+    /// The attempt lost its stream before anything came back, and gets another if everything that was sent is kept: true if
+    /// so. What the writer has on its way meanwhile is kept, too.
+    pub(crate) fn detach(&self) -> bool {
         self.upload.locked(|state| {
-            if let Some(attempt) = state.attempt(self.number) {
-                *attempt = Attempt::new(self.number);
+            let may = !state.over && state.kept.is_whole();
+            match state.attempt(self.number) {
+                Some(attempt) if may => {
+                    *attempt = Attempt::new(self.number);
+                    true
+                }
+                _ => false,
             }
-        });
-    }
-
-    /// True if everything that was sent can be sent once more.
-    pub(crate) fn may_go_again(&self) -> bool {
-        self.upload.locked(|state| !state.over && state.kept.is_whole())
+        })
     }
 
     /// The response has begun: the call goes on with this attempt, and nothing is sent again.
@@ -449,5 +452,68 @@ where
         Filled::End(Ok(())) => Poll::Ready(Turn::Send(octets, true)),
         Filled::Pending if octets.is_empty() => upload.poll_over(cx).map(|()| Turn::Over),
         Filled::Up | Filled::Pending => Poll::Ready(Turn::Send(octets, false)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbound::tests::key;
+
+    const MARK: usize = 1 << 20;
+
+    /// An upload whose attempt has a stream, with so much kept at most.
+    fn opened(leg: Leg) -> Leg {
+        assert!(leg.opened(key(), Ops::default()).0.is_empty());
+        assert!(leg.applied(0, false, MARK).is_none());
+        leg
+    }
+
+    fn replayed(leg: &Leg) -> Vec<u8> {
+        leg.opened(key(), Ops::default()).0.concat()
+    }
+
+    fn is_open(leg: &Leg) -> bool {
+        leg.upload.poll_open(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// The writer was let on, then its stream was refused, then it pushed: more than may be kept, and yet it must not get lost.
+    #[test]
+    fn what_is_pushed_while_the_attempt_has_no_stream_is_sent_on_the_next_one() {
+        let room = Arc::new(Room::new(10, 10));
+        let leg = opened(Upload::once(&room));
+        leg.upload.push(b"before".to_vec(), false);
+        assert!(leg.detach() && !is_open(&leg));
+        leg.upload.push(b"meanwhile".to_vec(), true);
+        assert!(leg.opened(key(), Ops::default()).1, "it ends with that");
+        assert_eq!(replayed(&leg), b"beforemeanwhile");
+
+        let room = Arc::new(Room::new(10, 10));
+        let leg = opened(Upload::by_policy(&room).again(1));
+        leg.upload.push(b"before".to_vec(), false);
+        let _ = leg.close();
+        leg.upload.push(b"meanwhile".to_vec(), false);
+        assert!(leg.upload.may_go_again());
+        assert_eq!(replayed(&leg.again(2)), b"beforemeanwhile");
+    }
+
+    #[test]
+    fn an_attempt_whose_request_is_not_whole_any_more_gets_no_other_stream() {
+        let room = Arc::new(Room::new(10, 10));
+        let leg = opened(Upload::once(&room));
+        leg.upload.push(b"more than ".to_vec(), false);
+        leg.upload.push(b"fits".to_vec(), false);
+        assert!(!leg.detach());
+        assert_eq!(room.taken(), 0);
+        let leg = opened(Upload::by_policy(&room).again(1));
+        leg.upload.push(b"more than ".to_vec(), false);
+        leg.upload.push(b"fits".to_vec(), false);
+        let decided = leg.upload.poll_decided(&Context::from_waker(Waker::noop()));
+        assert_eq!(decided, Poll::Ready(1));
+        assert!(!leg.upload.may_go_again() && !leg.detach());
+        assert!(is_open(&leg), "it goes on");
+        let late = leg.again(2);
+        assert!(replayed(&late).is_empty() && late.close().is_none(), "and no other begins");
+        assert!(is_open(&leg));
     }
 }
