@@ -256,9 +256,15 @@ impl<T: GrpcService> Grpc<T> {
         let packing = self.packing(&context, method);
         let encoding = packing.encoding;
         let encoder = Choosing::new(codec.encoder(), &context.extensions);
+        let parent = context.inherited();
         let begun =
             self.start(Start { path, metadata, context, method, encoding, outgoing, wake_at, started })?;
-        tokio::spawn(pump(upload, messages, encoder, packing, watching));
+        let pump = pump(upload, messages, encoder, packing, watching);
+        // The stream of messages is the caller's, and so are the calls it makes.
+        match parent {
+            Some(parent) => drop(tokio::spawn(parent.scope(pump))),
+            None => drop(tokio::spawn(pump)),
+        }
         Ok(begun)
     }
 

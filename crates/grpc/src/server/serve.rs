@@ -130,7 +130,8 @@ impl Server {
 
     /// The longest a call may take, whatever its client asks for; the smaller counts. Default: no limit.
     ///
-    /// A call that takes longer ends with DEADLINE_EXCEEDED and its handler is dropped.
+    /// A call that takes longer ends with DEADLINE_EXCEEDED, and its handler as [`OnCancel`](crate::server::OnCancel) says: by default
+    /// it is dropped.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

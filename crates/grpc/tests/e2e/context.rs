@@ -338,3 +338,39 @@ async fn a_call_between_two_attempts_is_called_off_too() {
     assert_eq!(told.next().await, "Cancelled after 1 attempts");
     assert!(cancelled.elapsed() < SECOND, "it does not wait for the next attempt");
 }
+
+/// The stream that a handler's request is made of is polled by a task of ours, and is the handler's all the same.
+#[tokio::test(start_paused = true)]
+async fn calls_made_by_a_request_stream_are_its_handlers_too() {
+    let (teller, mut told) = story();
+    let last = Client::of(link("C", None, How::Plainly, OnCancel::Drop, &teller));
+    let takes = GenericService::new("t.S").client_streaming(
+        "Take",
+        BytesCodec,
+        |request: Request<Streaming<Bytes>>| async move {
+            let mut messages = request.into_inner();
+            while messages.message().await?.is_some() {}
+            Ok(Response::new(Bytes::new()))
+        },
+    );
+    let takes = Client::of(Server::builder().add_service(takes));
+    let handler = move |_: Request<Bytes>| {
+        let (last, takes) = (last.clone(), takes.clone());
+        async move {
+            let messages =
+                tokio_stream::once(()).then(move |()| {
+                    let last = last.clone();
+                    async move {
+                        ask(last, How::Plainly).await.map_or_else(|_| Bytes::new(), Response::into_inner)
+                    }
+                });
+            takes.upload("Take", Request::new(messages)).await
+        }
+    };
+    let service = GenericService::new("t.S").unary("Ask", BytesCodec, handler);
+    let client = Client::of(Server::builder().add_service(service));
+    let status = client.unary("Ask", within(text("m"), SECOND)).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(told.next().await.starts_with("C has Some("));
+    assert_eq!(told.next().await, "C");
+}
