@@ -16,16 +16,26 @@ use crate::sync::Mutex;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct GateClosed;
 
-/// What one stream lets its writer send; without a lock, for those who have one.
+/// What one stream lets its writer send; without a lock, for those who have one. Each of many open streams has one, so it is kept
+/// small: 4 GiB and more in flight count as 4 GiB.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
-    in_flight: usize,
+    in_flight: u32,
     /// A writer with this much in flight waits; one with nothing in flight does not.
-    mark: usize,
+    mark: u32,
     backlogged: bool,
 }
 
+fn octets(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 impl Flow {
+    /// Nothing is in flight, and so much may be.
+    fn marked(mark: usize) -> Self {
+        Self { mark: octets(mark), ..Self::default() }
+    }
+
     /// Shut until the stream exists.
     pub(crate) const fn shut() -> Self {
         Self { in_flight: 0, mark: 0, backlogged: true }
@@ -34,23 +44,23 @@ impl Flow {
     /// The mark, if the writer may go on.
     pub(crate) fn open(&self) -> Option<usize> {
         let is_open = (self.in_flight == 0 || self.in_flight < self.mark) && !self.backlogged;
-        is_open.then_some(self.mark)
+        is_open.then_some(self.mark as usize)
     }
 
     /// See [`SendGate::pushed`].
-    pub(crate) const fn pushed(&mut self, octets: usize) {
-        self.in_flight = self.in_flight.saturating_add(octets);
+    pub(crate) fn pushed(&mut self, count: usize) {
+        self.in_flight = self.in_flight.saturating_add(octets(count));
     }
 
     /// See [`SendGate::applied`].
-    pub(crate) const fn applied(&mut self, octets: usize, backlogged: bool, mark: usize) {
-        self.in_flight = self.in_flight.saturating_sub(octets);
-        (self.backlogged, self.mark) = (backlogged, mark);
+    pub(crate) fn applied(&mut self, count: usize, backlogged: bool, mark: usize) {
+        self.in_flight = self.in_flight.saturating_sub(octets(count));
+        (self.backlogged, self.mark) = (backlogged, octets(mark));
     }
 
     /// See [`SendGate::writable`].
-    pub(crate) const fn writable(&mut self, mark: usize) {
-        (self.backlogged, self.mark) = (false, mark);
+    pub(crate) fn writable(&mut self, mark: usize) {
+        (self.backlogged, self.mark) = (false, octets(mark));
     }
 }
 
@@ -86,7 +96,7 @@ pub(crate) struct SendGate {
 impl SendGate {
     /// A gate that is open; see [`SendGate::applied`] for the mark.
     pub(crate) fn open(mark: usize) -> Self {
-        Self { state: Mutex::new(State { flow: Flow { mark, ..Flow::default() }, ..State::default() }) }
+        Self { state: Mutex::new(State { flow: Flow::marked(mark), ..State::default() }) }
     }
 
     /// A gate that is shut until [`SendGate::writable`].

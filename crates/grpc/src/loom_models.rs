@@ -248,7 +248,7 @@ fn at_home(seat: &Seat<Counting>) -> Option<usize> {
     block_on(poll_fn(|cx| match seat.take(cx.waker()) {
         Taken::Handler(mut handler) => match handler.poll(cx) {
             Poll::Pending => {
-                seat.put_back(handler, 0);
+                seat.put_back(handler);
                 Poll::Pending
             }
             Poll::Ready(seen) => {
@@ -263,7 +263,7 @@ fn at_home(seat: &Seat<Counting>) -> Option<usize> {
 
 /// The connection's task visits a handler, if it can, and has it polled at home if not.
 fn visit(seat: &Seat<Counting>, home: &Waker) -> Option<usize> {
-    let Some(mut handler) = seat.take_here(0) else {
+    let Some(mut handler) = seat.take_here() else {
         home.wake_by_ref();
         return None;
     };
@@ -325,8 +325,8 @@ fn a_handler_whose_task_is_dropped_in_a_visit_is_dropped_once() {
         let handler = Arc::new(());
         let seat = Arc::new(Seat::new(Arc::clone(&handler)));
         let task = Arc::clone(&seat);
-        let task = thread::spawn(move || task.leave().0.is_some());
-        let left = seat.take_here(0).map(|visited| seat.put_back_here(visited).0.is_some());
+        let task = thread::spawn(move || task.leave().is_some());
+        let left = seat.take_here().map(|visited| seat.put_back_here(visited).0.is_some());
         let by_the_task = task.join().unwrap();
         assert!(by_the_task != (left == Some(true)), "dropped by both, or by nobody");
         assert_eq!(Arc::strong_count(&handler), 1);

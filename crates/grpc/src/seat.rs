@@ -3,9 +3,6 @@
 //!
 //! Invariants: a task that comes while the handler is out is woken when it is put back, so no wake-up is lost. After
 //! [`Seat::leave`] or [`Seat::done_here`] nobody gets it any more; whoever puts it back then drops it.
-//!
-//! What a handler polled by its task sends passes the connection's queue; polled by the connection's task it goes straight
-//! into the output. So the connection's task gets it only when all that its task pushed has arrived ([`Seat::take_here`]).
 
 use core::task::Waker;
 use std::sync::PoisonError;
@@ -28,8 +25,6 @@ enum Place<H> {
 #[derive(Debug)]
 struct State<H> {
     place: Place<H>,
-    /// Operations that its task pushed to the connection's queue, all in all.
-    pushed: u32,
     /// Its task's, once that ran.
     home: Option<Waker>,
 }
@@ -53,7 +48,7 @@ pub(crate) enum Taken<H> {
 
 impl<H> Seat<H> {
     pub(crate) fn new(handler: H) -> Self {
-        Self { state: Mutex::new(State { place: Place::Here(handler), pushed: 0, home: None }) }
+        Self { state: Mutex::new(State { place: Place::Here(handler), home: None }) }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State<H>) -> T) -> T {
@@ -84,21 +79,16 @@ impl<H> Seat<H> {
         })
     }
 
-    /// Puts it back; it pushed so many operations.
-    pub(crate) fn put_back(&self, handler: H, pushed: u32) {
-        self.with(|state| {
-            state.pushed = state.pushed.wrapping_add(pushed);
-            state.place = Place::Here(handler);
-        });
+    /// Puts it back.
+    pub(crate) fn put_back(&self, handler: H) {
+        self.with(|state| state.place = Place::Here(handler));
     }
 
-    /// The task is over, whether the handler is or not: gives out what is in the seat, to be dropped. False if the connection's
-    /// task had the last word.
-    pub(crate) fn leave(&self) -> (Option<H>, bool) {
+    /// The task is over, whether the handler is or not: gives out what is in the seat, to be dropped.
+    pub(crate) fn leave(&self) -> Option<H> {
         self.with(|state| match core::mem::replace(&mut state.place, Place::Over) {
-            Place::Here(handler) => (Some(handler), true),
-            Place::AtHome | Place::Visiting { .. } => (None, true),
-            Place::Over => (None, false),
+            Place::Here(handler) => Some(handler),
+            Place::AtHome | Place::Visiting { .. } | Place::Over => None,
         })
     }
 
@@ -109,19 +99,13 @@ impl<H> Seat<H> {
         self.with(|state| state.home.clone())
     }
 
-    /// Takes the handler to poll it with its task's waker, if it is in its seat and all it pushed was `applied`. If not, its task
-    /// is to be woken.
-    pub(crate) fn take_here(&self, applied: u32) -> Option<H> {
-        self.with(|state| {
-            if state.pushed != applied {
-                return None;
-            }
-            match core::mem::replace(&mut state.place, Place::Visiting { missed: false }) {
-                Place::Here(handler) => Some(handler),
-                other => {
-                    state.place = other;
-                    None
-                }
+    /// Takes the handler to poll it with its task's waker, if it is in its seat. If not, its task is to be woken.
+    pub(crate) fn take_here(&self) -> Option<H> {
+        self.with(|state| match core::mem::replace(&mut state.place, Place::Visiting { missed: false }) {
+            Place::Here(handler) => Some(handler),
+            other => {
+                state.place = other;
+                None
             }
         })
     }
@@ -166,11 +150,10 @@ mod tests {
         let waker = Waker::from(Arc::clone(&wakes));
         assert!(seat.home().is_none(), "its task never ran");
         assert_eq!(seat.take(&waker), Taken::Handler("handler"));
-        assert_eq!(seat.take_here(0), None, "its task has it");
-        seat.put_back("handler", 2);
-        assert_eq!(seat.take_here(1), None, "one of two operations is on its way");
+        assert_eq!(seat.take_here(), None, "its task has it");
+        seat.put_back("handler");
         for comes_meanwhile in [true, false] {
-            assert_eq!(seat.take_here(2), Some("handler"));
+            assert_eq!(seat.take_here(), Some("handler"));
             if comes_meanwhile {
                 assert_eq!(seat.take(&waker), Taken::Elsewhere);
             }
@@ -185,17 +168,17 @@ mod tests {
     fn whoever_is_last_has_the_handler_to_drop() {
         let waker = Waker::noop();
         let at_home = Seat::new("handler");
-        assert_eq!(at_home.leave(), (Some("handler"), true));
-        assert_eq!((at_home.take_here(0), at_home.leave()), (None, (None, false)));
+        assert_eq!(at_home.leave(), Some("handler"));
+        assert_eq!((at_home.take_here(), at_home.leave()), (None, None));
 
         let visited = Seat::new("handler");
-        assert_eq!(visited.take_here(0), Some("handler"));
-        assert_eq!(visited.leave(), (None, true), "the visit knows nothing of that");
+        assert_eq!(visited.take_here(), Some("handler"));
+        assert_eq!(visited.leave(), None, "the visit knows nothing of that");
         assert_eq!(visited.put_back_here("handler").0, Some("handler"));
 
         let done = Seat::new("handler");
-        assert_eq!(done.take_here(0), Some("handler"));
+        assert_eq!(done.take_here(), Some("handler"));
         done.done_here();
-        assert_eq!((done.take(waker), done.leave()), (Taken::Over, (None, false)));
+        assert_eq!((done.take(waker), done.leave()), (Taken::Over, None));
     }
 }

@@ -2,7 +2,7 @@
 //! output if the connection's task does.
 //!
 //! Invariant: a handler's messages go out in the order it made them. So it is polled by the connection's task only when what
-//! its own task pushed was applied ([`crate::seat`]).
+//! its own task pushed was applied ([`super::visit`]).
 
 use core::task::{Context, Poll};
 

@@ -6,7 +6,7 @@
 //! does not run for it, and is not told.
 //!
 //! Invariants: a handler whose messages were delivered is polled in the same turn or its task is woken. What panics in a
-//! visit ends its own call. A visit never waits for anything: a handler that its task polls at the moment is left to it.
+//! visit ends its own call. What its task pushed for a handler arrives before a visit. A visit never waits for anything: a handler that its task polls at the moment is left to it.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -35,7 +35,7 @@ pub(super) struct Upload {
     pub(super) inbound: Arc<Inbound>,
     pub(super) route: RouteId,
     /// None before the handler has started.
-    seat: Option<Arc<Seat<Settled>>>,
+    seat: Option<Arc<Seat<Box<Settled>>>>,
     /// The waker of the handler's task, once it is known.
     home: Option<Waker>,
     /// How many of the operations that the handler's task pushed were applied.
@@ -63,12 +63,16 @@ impl Upload {
     }
 }
 
-/// A handler, and what surrounds it.
+/// A handler, and what surrounds it. The guard is dropped last: only then has the handler ended.
 pub(super) struct Settled {
     handler: Running,
     context: CallContext,
     /// The connection knows what hears of the call's end.
     watched: bool,
+    /// Operations that the handler's task pushed for it, all in all. Messages go out in the order they were made, so there are no visits while
+    /// one is on its way.
+    pushed: u32,
+    guard: DoneGuard,
 }
 
 impl Settled {
@@ -87,16 +91,15 @@ impl Settled {
     }
 }
 
-/// The task of a streaming handler.
+/// The task of a streaming handler. That is somewhere else, so that a task is as small as they come.
 struct Home {
-    seat: Arc<Seat<Settled>>,
-    guard: Option<DoneGuard>,
+    seat: Arc<Seat<Box<Settled>>>,
 }
 
 impl Future for Home {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut settled = match self.seat.take(cx.waker()) {
             Taken::Handler(settled) => settled,
             Taken::Elsewhere => return Poll::Pending,
@@ -104,19 +107,19 @@ impl Future for Home {
         };
         let mut via = Via::Queue { pushed: 0 };
         let polled = settled.poll(cx, &mut via);
-        if let (Some(life), Some(guard)) = (settled.newly_watched(), &self.guard) {
-            guard.watch(life);
+        if let Some(life) = settled.newly_watched().cloned() {
+            settled.guard.watch(&life);
         }
         match polled {
             Poll::Pending => {
-                self.seat.put_back(settled, via.pushed());
+                settled.pushed = settled.pushed.wrapping_add(via.pushed());
+                self.seat.put_back(settled);
                 Poll::Pending
             }
             Poll::Ready(outcome) => {
-                let _ = contain(|| drop(settled));
-                if let Some(guard) = self.guard.take() {
-                    guard.finish(outcome);
-                }
+                let Settled { handler, guard, .. } = *settled;
+                let _ = contain(|| drop(handler));
+                guard.finish(outcome);
                 Poll::Ready(())
             }
         }
@@ -125,14 +128,9 @@ impl Future for Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        // Aborted, or the runtime goes down; or all is over already.
-        let (settled, had_the_last_word) = self.seat.leave();
+        // Aborted, or the runtime goes down, if there is a handler. One that is visited is dropped after that.
+        let settled = self.seat.leave();
         let _ = contain(|| drop(settled));
-        if let Some(guard) = self.guard.take()
-            && !had_the_last_word
-        {
-            guard.disarm();
-        }
     }
 }
 
@@ -146,9 +144,10 @@ impl ServerConnection {
         handler: Running,
     ) {
         let life = context.life().cloned();
-        let seat = Arc::new(Seat::new(Settled { handler, context, watched: life.is_some() }));
-        let guard = Some(DoneGuard::new(Arc::clone(&self.link), stream));
-        let task = tokio::spawn(Home { seat: Arc::clone(&seat), guard });
+        let guard = DoneGuard::new(Arc::clone(&self.link), stream);
+        let settled = Settled { handler, context, watched: life.is_some(), pushed: 0, guard };
+        let seat = Arc::new(Seat::new(Box::new(settled)));
+        let task = tokio::spawn(Home { seat: Arc::clone(&seat) });
         self.spawned_in_turn = true;
         if let Some(call) = self.calls.get(stream) {
             call.life = life;
@@ -184,10 +183,15 @@ impl ServerConnection {
         // With the budget spent everything looks pending: then there is no point in polling here.
         let decision =
             if has_budget_remaining() { learned.decide(&mut self.turn, tx.now()) } else { Decision::Spawn };
-        let settled = if decision == Decision::Spawn { None } else { seat.take_here(*applied) };
-        let Some(mut settled) = settled else {
-            self.wakes.push(home.clone());
-            return false;
+        let settled = if decision == Decision::Spawn { None } else { seat.take_here() };
+        let mut settled = match settled {
+            Some(settled) if settled.pushed == *applied => settled,
+            not_now => {
+                let left = not_now.and_then(|settled| seat.put_back_here(settled).0);
+                let _ = contain(|| drop(left));
+                self.wakes.push(home.clone());
+                return false;
+            }
         };
         let began = matches!(decision, Decision::Measured { .. }).then(|| self.clock.now());
         let mut via = Via::Output(Direct { tx, said, buffer: core::mem::take(buffer), refused: None });
@@ -206,17 +210,18 @@ impl ServerConnection {
             (None, Poll::Ready(outcome)) => Some(outcome),
             (None, Poll::Pending) => None,
         };
-        let left = if outcome.is_some() {
+        if outcome.is_some() {
             seat.done_here();
             // Its task finds that out.
             self.wakes.push(home.clone());
-            Some(settled)
+            let Settled { handler, guard, .. } = *settled;
+            let _ = contain(|| drop(handler));
+            guard.disarm();
         } else {
             let (left, waker) = seat.put_back_here(settled);
             self.wakes.extend(waker);
-            left
-        };
-        let _ = contain(|| drop(left));
+            let _ = contain(|| drop(left));
+        }
         if let Some(life) = life {
             self.watch(stream, life, AskedBy::Context);
         }
@@ -225,5 +230,19 @@ impl ServerConnection {
             self.resume(tx);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an open call has beside its handler and its reader: a task as small as they come, and a seat.
+    #[test]
+    fn an_open_call_takes_little_beside_its_handler() {
+        assert_eq!(size_of::<Home>(), size_of::<usize>());
+        assert!(size_of::<Seat<Box<Settled>>>() <= 40, "{}", size_of::<Seat<Box<Settled>>>());
+        assert!(size_of::<Settled>() <= 72, "{}", size_of::<Settled>());
+        assert!(size_of::<SendGate>() <= 40, "{}", size_of::<SendGate>());
     }
 }
