@@ -52,6 +52,19 @@ fn hello() {
 }
 
 #[test]
+fn interceptors() {
+    let output = Command::new(env!("CARGO_BIN_EXE_interceptors")).output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "Server: SayHello UNAUTHENTICATED, 0 octets received\n\
+         Client: SayHello UNAUTHENTICATED, 0 octets received\n\
+         UNAUTHENTICATED: who are you?\n\
+         Server: SayHello OK, 5 octets received\n\
+         Hello Ada\n"
+    );
+}
+
+#[test]
 fn routeguide() {
     let (server, client) = (env!("CARGO_BIN_EXE_routeguide-server"), env!("CARGO_BIN_EXE_routeguide-client"));
     assert_eq!(
