@@ -151,7 +151,7 @@ impl Inbox {
     }
 
     async fn wait_for(&self, child: &mut Child) -> io::Result<()> {
-        let mut datagram = [0; 4096];
+        let mut datagram = vec![0; 4096];
         loop {
             if let Ok(received) = tokio::time::timeout(LOOK, self.socket.recv(&mut datagram)).await {
                 let said = datagram.get(..received?).unwrap_or_default();

@@ -21,21 +21,25 @@ impl Greeter for Hello {
 }
 
 /// Ready on SIGTERM, and on SIGHUP once a successor serves. One that fails changes nothing.
-async fn replaced(socket: Handover) -> std::io::Result<()> {
+fn replaced(socket: Handover) -> std::io::Result<impl Future<Output = ()>> {
     let (mut hangup, mut end) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
-    loop {
-        tokio::select! {
-            _ = end.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                let mut successor = Command::new(std::env::current_exe()?);
-                successor.args(std::env::args_os().skip(1));
-                match socket.start(successor, Duration::from_secs(10)).await {
-                    Ok(child) => return Ok(eprintln!("{} takes over", child.id())),
-                    Err(error) => eprintln!("still serving: {error}"),
+    // Found out now: when another version is put in its place, this one's path is lost.
+    let program = std::env::current_exe()?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = end.recv() => return,
+                _ = hangup.recv() => {
+                    let mut successor = Command::new(&program);
+                    successor.args(std::env::args_os().skip(1));
+                    match socket.start(successor, Duration::from_secs(10)).await {
+                        Ok(_) => return,
+                        Err(error) => eprintln!("still serving: {error}"),
+                    }
                 }
             }
         }
-    }
+    })
 }
 
 #[tokio::main]
@@ -45,15 +49,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(inherited) => inherited,
         None => Listener::bind(&address.parse()?).await?,
     };
-    let replaced = replaced(listener.share()?);
+    let replaced = replaced(listener.share()?)?;
     let server = Server::builder().shutdown_grace(Duration::from_secs(20));
     notify_ready()?;
     let router = server.add_service(GreeterServer::new(Hello));
-    router
-        .serve_with_listener(
-            listener,
-            async move { replaced.await.unwrap_or_else(|error| eprintln!("{error}")) },
-        )
-        .await?;
+    router.serve_with_listener(listener, replaced).await?;
     Ok(())
 }

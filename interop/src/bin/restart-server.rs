@@ -88,38 +88,33 @@ async fn serve(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
             Listener::bind(&Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))).await?
         }
     };
-    let replaced = replaced(listener.share()?);
+    let replaced = replaced(listener.share()?)?;
     let counters = server.counters();
     let router = server.add_service(TestServiceServer::new(Interop::default()));
     say("serves");
     notify_ready()?;
-    let stopped = async move {
-        if let Err(error) = replaced.await {
-            say(&format!("cannot hear signals: {error}"));
-        }
-    };
-    router.serve_with_listener(listener, stopped).await?;
+    router.serve_with_listener(listener, replaced).await?;
     say(&format!("ended, {} calls cut off", counters.calls_cut_off()));
     Ok(())
 }
 
 /// Ready on SIGTERM, and on SIGHUP once a successor serves.
-async fn replaced(socket: Handover) -> std::io::Result<()> {
+fn replaced(socket: Handover) -> std::io::Result<impl Future<Output = ()>> {
     let (mut hangup, mut end) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
-    loop {
-        tokio::select! {
-            _ = end.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                let mut successor = Command::new(std::env::current_exe()?);
-                successor.args(std::env::args_os().skip(1));
-                match socket.start(successor, Duration::from_secs(10)).await {
-                    Ok(child) => {
-                        say(&format!("is replaced by {}", child.id()));
-                        return Ok(());
+    let program = std::env::current_exe()?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = end.recv() => return,
+                _ = hangup.recv() => {
+                    let mut successor = Command::new(&program);
+                    successor.args(std::env::args_os().skip(1));
+                    match socket.start(successor, Duration::from_secs(10)).await {
+                        Ok(child) => return say(&format!("is replaced by {}", child.id())),
+                        Err(error) => say(&format!("is not replaced: {error}")),
                     }
-                    Err(error) => say(&format!("is not replaced: {error}")),
                 }
             }
         }
-    }
+    })
 }
