@@ -12,8 +12,13 @@
 use std::time::Duration;
 
 use clearway_http2::frame::{Flags, Kind};
-use clearway_http2::{Config, ErrorCode, Keepalive, PingPolicy, Violation};
-use clearway_testkit::{Answer, Event, FrameSpec, Peer, data, headers, ping};
+use clearway_http2::hpack::{HeaderField, Indexing};
+use clearway_http2::{
+    Config, ErrorCode, Handler, Keepalive, PingPolicy, RequestHead, StreamKey, Tx, Violation,
+};
+use clearway_testkit::{
+    Answer, Event, FrameSpec, Link, Pair, Peer, Random, data, headers, ping, seed_from_env,
+};
 
 const ALIVE: [u8; 8] = *b"alive?\0\0";
 
@@ -396,4 +401,84 @@ fn a_probe_joins_the_question_of_keepalive() {
     peer.expect_kind(Kind::GOAWAY);
     peer.expect_goaway(ErrorCode::NO_ERROR, "PING not answered");
     assert_eq!(peer.engine.silence(peer.now()), secs(80));
+}
+
+/// The client of a random run: counts what its probes came to.
+#[derive(Default)]
+struct Prober {
+    alive: u32,
+    dead: u32,
+}
+
+impl Handler for Prober {
+    fn on_probe(&mut self, _: &mut Tx, alive: bool) {
+        if alive {
+            self.alive += 1;
+        } else {
+            self.dead += 1;
+        }
+    }
+}
+
+/// A server that answers one call in two, and is silent about the others.
+struct Moody(Random);
+
+impl Handler for Moody {
+    fn on_request(&mut self, tx: &mut Tx, stream: StreamKey, _: &RequestHead<'_>, _: bool) {
+        if self.0.one_in(2) {
+            let status = HeaderField { name: b":status", value: b"200", indexing: Indexing::Insert };
+            tx.send_headers(stream, [status], self.0.one_in(2)).unwrap();
+        }
+    }
+}
+
+/// A client with gRPC's defaults of ours and a server that counts its PINGs, on a link that cuts anywhere: whatever the calls do and
+/// however long the silences are, no PING is ever one too many, and every probe finds the server alive.
+fn never_too_many(seed: u64) {
+    println!("seed {seed} (CLEARWAY_SEED={seed} replays it)");
+    let mut random = Random::new(seed);
+    let client = keepalive(330, false);
+    let server = Config { ping_policy: Some(PingPolicy::default()), ..keepalive(7200, true) };
+    let moody = Moody(Random::new(random.bits()));
+    let mut pair = Pair::new((client, Prober::default()), (server, moody), Link::new(random.bits()));
+    pair.run(10_000);
+    let (mut open, mut asked) = (Vec::new(), 0);
+    for _ in 0..300 {
+        match random.below(8) {
+            // As a client of gRPC does before it opens a stream.
+            0..=3 => {
+                let (tx, _) = pair.client();
+                if tx.silence() >= secs(30) && tx.probe() {
+                    asked += 1;
+                    pair.run(10_000);
+                }
+                let field = |name, value| HeaderField { name, value, indexing: Indexing::Insert };
+                let head =
+                    [field(&b":method"[..], &b"POST"[..]), field(b":scheme", b"http"), field(b":path", b"/")];
+                open.push(pair.client().0.open(head, true).unwrap());
+            }
+            4 => {
+                for key in open.drain(..) {
+                    pair.client().0.reset(key, ErrorCode::CANCEL);
+                }
+            }
+            _ => {
+                let silence = [1, 29, 31, 120, 301, 331, 7201][random.below(7)];
+                pair.advance(secs(silence));
+            }
+        }
+        pair.run(10_000);
+    }
+    let (tx, prober) = pair.client();
+    assert!(!tx.is_going_away());
+    assert_eq!((prober.alive, prober.dead), (asked, 0));
+    assert!(asked > 0, "nothing was tried");
+}
+
+#[test]
+fn no_order_of_calls_and_silences_brings_too_many_pings() {
+    match seed_from_env() {
+        Some(seed) => never_too_many(seed),
+        None => (0..50).for_each(never_too_many),
+    }
 }

@@ -26,8 +26,8 @@ pub(super) const ALIVE_PING: [u8; 8] = *b"alive?\0\0";
 const SHORTEST_PROBE: Duration = Duration::from_secs(1);
 /// gRFC A8: without streams, unless that is permitted, one PING in so long.
 const WITHOUT_STREAMS: Duration = Duration::from_secs(2 * 3600);
-/// PINGs of ours without HEADERS or DATA from the server since; after so many there is no probe. A8 lets more than two strikes end a
-/// connection.
+/// PINGs of ours without HEADERS or DATA from the server since; after so many there is no probe. A8 lets the third strike end a connection,
+/// and a PING that crossed the last HEADERS has used up what they were good for.
 const UNEARNED: u8 = 2;
 
 /// What is remembered of PINGs, on a connection that has seen some.
