@@ -6,7 +6,7 @@
 //!
 //! Invariants: the cell holds the context of the innermost handler or scope that is being polled on this thread, also after
 //! one of them panicked. A context moves into the cell and out again, so a call whose handler asks for nothing
-//! allocates nothing for it; what makes it shareable ([`Life`]) is made when somebody asks.
+//! allocates nothing for it; what makes it shareable (`Life`) is made when somebody asks.
 //!
 //! Left out: values that travel to child calls, such as trace ids; they are an interceptor's to copy.
 

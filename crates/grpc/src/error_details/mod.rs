@@ -1,5 +1,5 @@
 //! Rich errors: typed details that travel with a status, as `google.rpc.Status` in `grpc-status-details-bin`
-//! (google.aip.dev/193). The shape is that of tonic-types, without its trait: the methods are [`Status`]'s own.
+//! (google.aip.dev/193). The shape is that of tonic-types, without its trait: the methods are those of [`Status`](crate::Status).
 //!
 //! ```
 //! use clearway::error_details::ErrorDetails;
@@ -15,7 +15,7 @@
 //! assert_eq!(violations[0].field, "name");
 //! ```
 //!
-//! Invariant: what a peer sends is data. Details that cannot be read never cost the status: [`Status::get_error_details`] gives what
+//! Invariant: what a peer sends is data. Details that cannot be read never cost the status: [`crate::Status::get_error_details`] gives what
 //! can be read of them, and [`ErrorDetail::Other`] keeps the rest as it came. The code and the message of a status are those of
 //! `grpc-status` and `grpc-message`, whatever its details say.
 

@@ -54,7 +54,7 @@ where
     }
 }
 
-/// A bare channel is called directly, everything else through [`HttpService`]. Which it is the compiler knows.
+/// A bare channel is called directly, everything else through `HttpService`. Which it is the compiler knows.
 impl<S, B> GrpcService for S
 where
     S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
