@@ -351,6 +351,35 @@ async fn both_sides_write_the_same_secrets_down() {
     }
 }
 
+/// The variable alone does nothing: a program has to ask for it. It can only be set for another process.
+#[test]
+fn the_environment_writes_no_secrets_down_unless_the_program_asks() {
+    const NAME: &str = "choices::the_environment_writes_no_secrets_down_unless_the_program_asks";
+    const CHILD: &str = "CLEARWAY_TEST_KEY_LOG";
+    if let Some(asks) = std::env::var_os(CHILD) {
+        let authority = Authority::new();
+        let trust = authority.trust();
+        let trust = if asks == "yes" { trust.use_key_log() } else { trust };
+        let server = ServerTlsConfig::new().identity(authority.server());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (theirs, ours) = runtime.block_on(shake(&server, &trust, HOST));
+        assert!(theirs.is_ok() && ours.is_ok());
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("clearway-environment-{}", std::process::id()));
+    for (asks, written) in [("no", false), ("yes", true)] {
+        let _ = std::fs::remove_file(&path);
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", NAME]).env(CHILD, asks).env("SSLKEYLOGFILE", &path);
+        let output = again.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text.contains("CLIENT_TRAFFIC_SECRET_0 "), written, "{asks}: {text}");
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
 /// A machine whose store loads nothing is told so when the endpoint is made, not at the first call. The variable that says where
 /// the store is can only be set for another process.
 #[cfg(feature = "tls-native-roots")]
