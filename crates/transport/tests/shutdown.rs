@@ -10,14 +10,17 @@
 
 mod support;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use clearway_http2::connection::PREFACE;
 use clearway_http2::frame::{Flags, Kind};
 use clearway_http2::{ErrorCode, Farewell};
 use clearway_transport::{CloseReason, OpQueue};
 use support::{App, Event, Peer, Reply, answer, end, frame, request, serve, soon};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -361,4 +364,57 @@ async fn a_panic_closes_the_connection() {
     assert_eq!(server.event().await, Event::Closed { reason: CloseReason::Aborted, unapplied: 0 });
     assert!(peer.is_at_end().await);
     assert!(server.driver.await.is_err_and(|error| error.is_panic()));
+}
+
+/// A socket whose peer has said its last words and gone: they can be read only after writing has failed, as it goes when both
+/// come between our reading and our writing.
+struct Gone {
+    begins: Vec<u8>,
+    last_words: Vec<u8>,
+    has_failed: bool,
+}
+
+impl AsyncRead for Gone {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let says = if this.has_failed { &mut this.last_words } else { &mut this.begins };
+        if says.is_empty() && !this.has_failed {
+            return Poll::Pending;
+        }
+        buf.put_slice(&std::mem::take(says));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Gone {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.get_mut().has_failed = true;
+        Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_peer_said_last_is_heard_although_writing_failed() {
+    let calm = [&[0; 4][..], &ErrorCode::ENHANCE_YOUR_CALM.0.to_be_bytes(), b"too_many_pings"].concat();
+    let begins = [&PREFACE[..], &frame(Kind::SETTINGS, Flags::default(), 0, &[])].concat();
+    let said = frame(Kind::GOAWAY, Flags::default(), 0, &calm);
+    let gone = |last_words| Gone { begins: begins.clone(), last_words, has_failed: false };
+    let (closed, _) = serve(gone(said), Reply::Body(1)).closed().await;
+    let debug = "too_many_pings".to_owned();
+    assert_eq!(closed.reason, CloseReason::GoAway { code: ErrorCode::ENHANCE_YOUR_CALM, debug });
+    // Without last words the error is what there is.
+    let (closed, _) = serve(gone(Vec::new()), Reply::Body(1)).closed().await;
+    assert!(matches!(&closed.reason, CloseReason::Io(error) if error.contains("broken pipe")), "{closed}");
 }
