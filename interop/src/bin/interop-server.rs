@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clearway::transport::{Address, Listener, Server, ServerTlsConfig};
 use clearway_interop::ends::Ends;
@@ -15,6 +16,9 @@ use clearway_interop::service::Interop;
 use clearway_interop::testing::test_service_server::TestServiceServer;
 use clearway_interop::xds::service::orca::v3::open_rca_service_server::OpenRcaServiceServer;
 use clearway_interop::{COMPRESSIONS, compressions};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
 
 const HELP: &str = "\
 grpc.testing.TestService: the server of the gRPC interop suite. Beside it xds.service.orca.v3.OpenRcaService.
@@ -26,6 +30,7 @@ Usage: interop-server --port N [--use_tls=true --tls_cert_file FILE --tls_key_fi
   --tls_cert_file FILE PEM certificate chain for --use_tls
   --tls_key_file FILE  PEM private key for --use_tls
   --compression LIST   algorithms it reads and writes, the best first; gzip,deflate,zstd by default (not an official flag)
+  --layers[=BOOL]      everything goes through middleware of tower and tower-http; false by default (not an official flag)
   --help               print this
 
 Prints `listening on 127.0.0.1:PORT` once it accepts connections; serves until it is killed.
@@ -67,6 +72,7 @@ struct Flags {
     cert: Option<String>,
     key: Option<String>,
     compression: Option<String>,
+    layers: bool,
 }
 
 /// What they mean.
@@ -84,6 +90,7 @@ fn read_flags(args: impl IntoIterator<Item = OsString>) -> Result<Asked<Work>, P
             "tls_cert_file" => flags.cert = Some(values.text()?),
             "tls_key_file" => flags.key = Some(values.text()?),
             "compression" => flags.compression = Some(values.text()?),
+            "layers" => flags.layers = values.switch()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -109,6 +116,12 @@ fn resolve(flags: &Flags) -> Result<Work, Problem> {
         let identity = flags::identity(("tls_cert_file", cert), ("tls_key_file", key))?;
         let config = ServerTlsConfig::new().identity(identity);
         server = server.tls_config(config).map_err(|error| error.to_string())?;
+    }
+    if flags.layers {
+        server = server
+            .layer(TraceLayer::new_for_grpc())
+            .layer(TimeoutLayer::new(Duration::from_secs(60)))
+            .layer(ConcurrencyLimitLayer::new(1000));
     }
     Ok(Work { port, server })
 }

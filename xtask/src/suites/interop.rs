@@ -127,6 +127,17 @@ pub(super) fn go_gzip(workspace: &Workspace) -> Verdict {
     join([theirs_to_ours, ours_to_theirs])
 }
 
+/// Our server behind middleware of tower and tower-http.
+pub(super) fn go_layers(workspace: &Workspace) -> Verdict {
+    let mut server = Command::new(workspace.program("interop-server"));
+    server.arg("--layers");
+    let mut ours = start(server, None)?;
+    let cases = Cases::OneByOne(&[&CASES, &ORCA]);
+    pairing("grpc-go client, our server with layers", cases, &mut ours, &|case| {
+        told(balanced(peer(workspace, "go-interop-client"), case), None)
+    })
+}
+
 pub(super) const GO_COMPRESSING: &str = "go-compressing";
 
 /// Our client, whose calls are all compressed.

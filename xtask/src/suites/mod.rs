@@ -181,6 +181,11 @@ pub(crate) const ALL: &[Suite] = &[
         run: interop::tonic_tls,
     },
     Suite {
+        name: "go_layers",
+        needs: &[Need::Peer("go-interop-client"), Need::Ours("interop-server")],
+        run: interop::go_layers,
+    },
+    Suite {
         name: "go_gzip",
         needs: &[
             Need::Peer(interop::GO_COMPRESSING),
