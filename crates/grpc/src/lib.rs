@@ -12,12 +12,15 @@
 //! * [`transport::Endpoint`] makes a [`transport::Channel`], which generated clients and [`client::Grpc`] call through.
 //! * [`Status`] says how a call ended, and what happened on the transport if that was why.
 //! * [`observe`] shows every frame of a connection as it goes by.
+//! * [`intercept`] looks at calls from outside, on either side; [`faults`] lets them go wrong on purpose, for tests.
 //!
 //! Cargo feature `tls` (off by default) brings TLS: [`transport::Server`]'s and [`transport::Endpoint`]'s `tls_config`, and
 //! targets with `https://`.
 //!
 //! Cargo features `gzip`, `deflate` and `zstd` (off by default) bring the algorithms of those names as constants of
 //! [`codec::CompressionEncoding`]; others plug in with or without them.
+//!
+//! Cargo feature `tower` (off by default) brings middleware: `Server::layer`, and clients over any tower `Service` around a channel.
 //!
 //! Cargo feature `service-config` (off by default) reads [`client::ServiceConfig`] from JSON.
 //!
