@@ -19,7 +19,7 @@ mod flate;
 #[cfg(feature = "gzip")]
 mod gzip;
 mod message;
-#[cfg(test)]
+#[cfg(all(test, any(feature = "gzip", feature = "deflate", feature = "zstd")))]
 mod tests;
 #[cfg(feature = "zstd")]
 mod zstd;
