@@ -19,7 +19,8 @@ mod flate;
 #[cfg(feature = "gzip")]
 mod gzip;
 mod message;
-#[cfg(all(test, any(feature = "gzip", feature = "deflate", feature = "zstd")))]
+#[cfg(test)]
+#[cfg(any(feature = "gzip", feature = "deflate", feature = "zstd"))]
 mod tests;
 #[cfg(feature = "zstd")]
 mod zstd;
