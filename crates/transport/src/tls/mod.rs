@@ -7,8 +7,8 @@
 //!
 //! A client has no roots but those that were chosen: a configuration without any is an error, never an empty store.
 //!
-//! [`client`] and [`server`] say what there is to choose, [`connector`] and [`acceptor`] shake hands; [`reload`] keeps a
-//! configuration in step with its files.
+//! [`ClientTlsConfig`] and [`ServerTlsConfig`] say what there is to choose, [`TlsConnector`] and [`TlsAcceptor`] shake hands;
+//! [`Reload`] keeps a configuration in step with its files.
 //!
 //! Left out: revocation lists, early data (0-RTT, which can be replayed), and compressed certificates.
 
