@@ -93,7 +93,7 @@ async fn serve(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let router = server.add_service(TestServiceServer::new(Interop::default()));
     say("serves");
     notify_ready()?;
-    router.serve_with_listener(listener, replaced).await?;
+    Box::pin(router.serve_with_listener(listener, replaced)).await?;
     say(&format!("ended, {} calls cut off", counters.calls_cut_off()));
     Ok(())
 }
