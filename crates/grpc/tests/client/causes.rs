@@ -338,6 +338,20 @@ async fn deadlines_by_what_the_call_was_doing() {
     expect(&call_with(&grpc, within(Duration::ZERO)).await.unwrap().unwrap_err(), late, Processed::No, line);
 }
 
+/// The server's clock may be a little ahead of ours: it reset the call since its deadline passed there.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_right_before_the_deadline_is_the_deadline() {
+    for (early, code) in [(5, Code::DeadlineExceeded), (500, Code::Cancelled)] {
+        let (grpc, mut peer) = connected().await;
+        let answer = call_with(&grpc, within(SECOND));
+        let (id, ..) = peer.request().await;
+        peer.headers(id, &OK_HEAD, false).await;
+        tokio::time::sleep(SECOND - Duration::from_millis(early)).await;
+        peer.reset(id, ErrorCode::CANCEL).await;
+        assert_eq!(answer.await.unwrap().unwrap_err().code(), code, "{early} ms before it");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_names_its_limit() {
     let small = |endpoint: Endpoint| endpoint.max_connections_per_address(1).max_queued_calls(1);
