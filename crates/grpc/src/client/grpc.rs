@@ -326,7 +326,7 @@ impl<T: GrpcService> Grpc<T> {
         }
         let caller = Caller::new(Arc::clone(&call.inbound), &call.outgoing);
         shared.start(call);
-        Ok((Begun::Once(caller), max_message))
+        Ok((Begun::Once(caller, throttle(shared)), max_message))
     }
 }
 
@@ -349,8 +349,8 @@ struct Start<'a> {
 
 /// A call under way.
 pub(super) enum Begun {
-    /// As nearly all are.
-    Once(Caller),
+    /// As nearly all are. Its success counts for the calls that may be sent again.
+    Once(Caller, Option<Arc<Throttle>>),
     /// It may be sent again.
     ByPolicy(Box<Attempts>),
     /// It goes through middleware.
@@ -366,9 +366,14 @@ fn by_policy(
     parent: Option<CallContext>,
     policy: &Repeat,
 ) -> Begun {
-    let throttle = shared.methods.as_ref().and_then(|methods| methods.throttle.clone());
-    let attempts = Attempts::begin(Arc::clone(shared), call, parent, policy.clone(), throttle);
+    let attempts = Attempts::begin(Arc::clone(shared), call, parent, policy.clone(), throttle(shared));
     Begun::ByPolicy(Box::new(attempts))
+}
+
+/// What bounds the channel's retries; every call's success counts, whatever its method (gRFC A6).
+#[inline]
+fn throttle(shared: &Shared) -> Option<Arc<Throttle>> {
+    shared.methods.as_ref()?.throttle.clone()
 }
 
 /// The smallest of the request's deadline, the `timeouts` of its method and its channel, and the deadline of the handler that makes the
@@ -397,7 +402,13 @@ impl Begun {
     /// Everything it brings.
     pub(super) async fn whole(self) -> Result<Whole, Status> {
         match self {
-            Self::Once(caller) => Ok(poll_fn(|cx| caller.reader.poll_whole(cx)).await),
+            Self::Once(caller, throttle) => {
+                let whole = poll_fn(|cx| caller.reader.poll_whole(cx)).await;
+                if let (Some(throttle), Ok(_)) = (throttle, &whole.end) {
+                    throttle.succeeded();
+                }
+                Ok(whole)
+            }
             Self::ByPolicy(attempts) => Box::pin(attempts.whole()).await,
             #[cfg(feature = "tower")]
             Self::Http(call) => Box::pin(call.whole()).await,
@@ -407,9 +418,9 @@ impl Begun {
     /// The head of its response, and what comes after that.
     pub(super) async fn head(self) -> Result<Opened, Status> {
         match self {
-            Self::Once(caller) => {
+            Self::Once(caller, throttle) => {
                 let (head, encoding) = poll_fn(|cx| caller.reader.poll_head(cx)).await?;
-                Ok(Opened { source: Source::new(caller.into_reader()), head, encoding, throttle: None })
+                Ok(Opened { source: Source::new(caller.into_reader()), head, encoding, throttle })
             }
             Self::ByPolicy(attempts) => {
                 let Settled { caller, head, encoding, throttle, .. } = Box::pin(attempts.settle()).await?;

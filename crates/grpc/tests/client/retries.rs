@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use clearway::client::{Grpc, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig};
+use clearway::client::{Grpc, MethodConfig, MethodPath, RetryPolicy, RetryThrottling, ServiceConfig};
 use clearway::codec::BytesCodec;
 use clearway::transport::{CallPhase, Endpoint, PeerAddr, Processed, TransportEvent};
 use clearway::{Code, Request, Status};
@@ -520,6 +520,36 @@ async fn a_channel_whose_calls_fail_stops_sending_them_again() {
     }
     let answer = call(&grpc, b"");
     assert_eq!(fail(&mut peer, answer, 2).await.attempts().len(), 2, "streams that end well earn, too: 3.5");
+    peer.expect_silence().await;
+}
+
+/// The same section: whatever its method, a call that ends well earns.
+#[tokio::test(start_paused = true)]
+async fn calls_without_a_policy_earn_tokens_for_those_with_one() {
+    let method = MethodConfig::for_method("test.Service", "Method").retry(policy());
+    let throttling = RetryThrottling::new(4.0, 0.5);
+    let (grpc, mut arrivals) = client(ServiceConfig::new().method(method).retry_throttling(throttling));
+    let failing = call(&grpc, b"");
+    let mut peer = arrivals.accept(&[]).await;
+    for _ in 0..2 {
+        refused(&mut peer, Code::Unavailable, &[]).await;
+    }
+    assert_eq!(failing.await.unwrap().unwrap_err().attempts().len(), 2, "half is left");
+    for _ in 0..3 {
+        let plain = grpc.clone();
+        let plain = tokio::spawn(async move {
+            let path = MethodPath::from_static("/test.Service/Plain");
+            plain.unary(Request::new(Bytes::new()), path, BytesCodec).await
+        });
+        let (id, ..) = peer.request().await;
+        peer.answer(id, b"").await;
+        assert!(plain.await.unwrap().is_ok());
+    }
+    let failing = call(&grpc, b"");
+    for _ in 0..2 {
+        refused(&mut peer, Code::Unavailable, &[]).await;
+    }
+    assert_eq!(failing.await.unwrap().unwrap_err().attempts().len(), 2);
     peer.expect_silence().await;
 }
 
