@@ -12,4 +12,5 @@
 mod client;
 mod kinds;
 mod server;
+#[path = "../interceptors/service.rs"]
 mod service;
