@@ -24,7 +24,9 @@
 //!
 //! Cargo feature `service-config` (off by default) reads [`client::ServiceConfig`] from JSON.
 //!
-//! Left out so far: balancing over several addresses.
+//! Cargo feature `handover` (off by default) takes listening sockets over from a parent and passes them on: rolling restarts.
+//!
+//! Left out so far: the services health, reflection and channelz; balancing by what backends report; gRPC-Web.
 
 mod attempt;
 mod balance;
