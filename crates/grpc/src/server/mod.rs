@@ -11,7 +11,7 @@
 //!
 //! A method that turns out to be slow, or seldom ready at once, is left to tasks; see [`Placement`].
 //!
-//! Left out so far: keepalive.
+//! Left out so far: the services health, reflection and channelz.
 
 mod admit;
 mod call;
