@@ -190,6 +190,11 @@ impl Calls {
         Some(call)
     }
 
+    /// How many there are.
+    pub(super) const fn count(&self) -> usize {
+        self.taken
+    }
+
     /// Calls whose handlers must not start yet.
     pub(super) fn parked(&self) -> usize {
         self.crowd.as_ref().map_or(0, |crowd| crowd.parked.len())

@@ -100,7 +100,7 @@ impl ServerConnection {
         let due = timeout.map(|timeout| tx.now() + timeout);
         let route_entry = self.shared.routes.get(route);
         let limit = route_entry.map_or(0, |route| route.decode_limit);
-        let parked = (self.handlers(tx) > self.room()).then(|| Box::new(Parked::Collecting));
+        let parked = (self.handlers() >= self.room()).then(|| Box::new(Parked::Collecting));
         let takes_stream = route_entry.is_some_and(|route| matches!(route.method, Method::TakesMany(_)));
         let deadline = due.map(|due| (due, self.deadlines(tx.now()).insert(due, stream)));
         self.calls.insert(Call {
@@ -135,14 +135,15 @@ impl ServerConnection {
         self.shared.max_concurrent_streams as usize
     }
 
-    /// Handlers that run, or could: one for each stream that is not parked, and those of calls that are over.
-    fn handlers(&self, tx: &Tx) -> usize {
-        tx.stream_count().saturating_sub(self.calls.parked()).saturating_add(self.calls.zombies())
+    /// Handlers that run, or could: one for each call that is not parked, and those of calls that are over. An answer that is
+    /// still on its way takes up a stream, and has no handler any more.
+    fn handlers(&self) -> usize {
+        self.calls.count().saturating_sub(self.calls.parked()).saturating_add(self.calls.zombies())
     }
 
     /// Starts parked calls for which there is room now.
     pub(super) fn resume(&mut self, tx: &mut Tx) {
-        while self.calls.parked() > 0 && self.handlers(tx) < self.room() {
+        while self.calls.parked() > 0 && self.handlers() < self.room() {
             match self.calls.unpark() {
                 Some((stream, Parked::Whole(message))) => {
                     self.dispatch(tx, stream, message.into());
@@ -268,6 +269,7 @@ impl Handler for ServerConnection {
     fn on_trailers(&mut self, tx: &mut Tx, stream: StreamKey, _: &FieldSection) {
         // gRPC gives the trailers of a request no meaning; they are its end.
         self.request_ended(tx, stream);
+        self.resume(tx);
     }
 
     fn on_reset(&mut self, tx: &mut Tx, stream: StreamKey, reset: Reset) -> SlotFate {
@@ -283,7 +285,9 @@ impl Handler for ServerConnection {
             let status = Status::from_transport(code, self.cause(event, tx.now()));
             self.stop(&call, &status);
         }
-        // If its handler still runs, that counts as one, and what is parked goes on when it has ended.
+        // If its handler still runs, that counts as one, and what is parked goes on when it has ended. If it had none yet, there is
+        // room now.
+        self.resume(tx);
         SlotFate::Free
     }
 

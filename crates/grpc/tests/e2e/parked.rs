@@ -4,20 +4,24 @@
 //! On one thread a handler whose call was reset ends when its task has its next turn. What the client sent together with
 //! the reset is seen before that.
 
+use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use clearway::codec::BytesCodec;
-use clearway::server::GenericService;
+use clearway::server::{GenericService, OnCancel, Service};
 use clearway::transport::{Router, Server};
 use clearway::{Code, Request, Response, Streaming};
 use clearway_http2::ErrorCode;
+use tokio::time::Instant;
 
 use crate::raw::{RawCall, RawConnection, framed, grpc};
 use crate::{Teller, Told, raw_connection, story};
 
 const STREAMS: usize = 2;
+/// How long a handler runs on.
+const LONG: Duration = Duration::from_secs(10);
 
 /// How many handlers live, and how many did at most.
 #[derive(Clone, Default)]
@@ -121,4 +125,47 @@ async fn resetting_calls_starts_no_more_handlers_than_there_may_be_streams() {
     assert_eq!(alive.most(), STREAMS);
     let answer = connection.exchange(grpc("/t.S/Echo"), &framed(b"m")).await;
     assert_eq!((answer.code(), answer.body), (Code::Ok, framed(b"m")));
+}
+
+/// A handler that runs on for long must not keep a parked call waiting when another call made room: by its reset before it had a
+/// handler, or by the last octet of its answer.
+#[tokio::test(start_paused = true)]
+async fn a_parked_call_starts_when_there_is_room_whoever_made_it() {
+    for (method, body, reset) in [("Echo", Vec::new(), true), ("Big", framed(b""), false)] {
+        let (teller, mut told) = story();
+        let service = GenericService::new("t.S")
+            .unary("Long", BytesCodec, move |_: Request<Bytes>| {
+                teller.tell("started");
+                async {
+                    tokio::time::sleep(LONG).await;
+                    Ok(Response::new(Bytes::new()))
+                }
+            })
+            .unary("Echo", BytesCodec, |request: Request<Bytes>| async move {
+                Ok(Response::new(request.into_inner()))
+            })
+            .unary("Big", BytesCodec, |_: Request<Bytes>| async {
+                Ok(Response::new(vec![1; 1 << 20].into()))
+            })
+            .on_cancel(OnCancel::Detached);
+        let server = Server::builder().max_concurrent_streams(u32::try_from(STREAMS).unwrap());
+        let connection = raw_connection(server.add_service(service));
+        let began = Instant::now();
+        let long = connection.open(grpc("/t.S/Long"), false).await;
+        long.send(&framed(b""), true);
+        assert_eq!(told.next().await, "started");
+        long.reset(ErrorCode::CANCEL);
+        let other = connection.open(grpc(&format!("/t.S/{method}")), false).await;
+        let parked = connection.open(grpc("/t.S/Echo"), false).await;
+        parked.send(&framed(b"m"), true);
+        other.send(&body, !reset);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if reset {
+            other.reset(ErrorCode::CANCEL);
+        } else {
+            assert_eq!(other.answer().await.code(), Code::Ok);
+        }
+        assert_eq!(parked.answer().await.body, framed(b"m"), "{method}");
+        assert!(began.elapsed() < LONG, "{method}: it waited for a handler that had room beside it");
+    }
 }
