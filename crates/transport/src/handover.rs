@@ -132,13 +132,32 @@ struct Inbox {
     path: PathBuf,
 }
 
+/// The number of the next folder.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+/// Folders that are there already and are passed over.
+const PASSED_OVER: usize = 1000;
+
+fn folder(number: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("clearway-handover-{}-{number}", std::process::id()))
+}
+
 impl Inbox {
+    /// A new folder. One of that name may be there: of a process of the same number that was killed during a handover.
+    fn folder() -> io::Result<PathBuf> {
+        let mut there = 0;
+        loop {
+            let folder = folder(NEXT.fetch_add(1, Ordering::Relaxed));
+            match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && there < PASSED_OVER => {
+                    there += 1
+                }
+                made => return made.map(|()| folder),
+            }
+        }
+    }
+
     fn open() -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("clearway-handover-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let folder = Self::folder()?;
         let path = folder.join("ready");
         match tokio::net::UnixDatagram::bind(&path) {
             Ok(socket) => Ok(Self { socket, folder, path }),
@@ -228,6 +247,19 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
         let _waits = TcpStream::connect(address).unwrap();
         assert!(listener.accept().await.is_ok());
+    }
+
+    /// In a container a program has the same number every time it starts: what one left behind that was killed during a handover must
+    /// not stop the next.
+    #[tokio::test]
+    async fn folders_that_were_left_behind_are_passed_over() {
+        let reached = NEXT.load(Ordering::Relaxed);
+        // Another test may use some of them at this moment.
+        let made = |folder: &PathBuf| std::fs::create_dir(folder).is_ok();
+        let left: Vec<_> = (reached..reached + 20).map(folder).filter(made).collect();
+        let opened = Inbox::open();
+        left.iter().for_each(|folder| drop(std::fs::remove_dir(folder)));
+        opened.unwrap();
     }
 
     /// The shell sees the sockets where the protocol says, and is told how many; they are not shared by accident.
