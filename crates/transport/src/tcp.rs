@@ -12,7 +12,15 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::stream::Stream;
 
-/// What the kernel is told about a TCP connection.
+/// Linux takes no longer times of keepalive, and refuses them.
+const LONGEST: Duration = Duration::from_secs(32_767);
+/// Nor more retries.
+const MOST_RETRIES: u32 = 127;
+/// Nor a user timeout of more milliseconds than a positive `int` holds: 24 days.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(0x7fff_ffff);
+
+/// What the kernel is told about a TCP connection. What is more than it takes is lowered to that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct TcpOptions {
@@ -52,17 +60,17 @@ impl TcpOptions {
         let socket = SockRef::from(tcp);
         match self.keepalive {
             Some(idle) => {
-                let second = Duration::from_secs(1);
+                let kernels = |time: Duration| time.clamp(Duration::from_secs(1), LONGEST);
                 let keepalive = TcpKeepalive::new()
-                    .with_time(idle.max(second))
-                    .with_interval(self.keepalive_interval.max(second))
-                    .with_retries(self.keepalive_retries.max(1));
+                    .with_time(kernels(idle))
+                    .with_interval(kernels(self.keepalive_interval))
+                    .with_retries(self.keepalive_retries.clamp(1, MOST_RETRIES));
                 socket.set_tcp_keepalive(&keepalive)?;
             }
             None => socket.set_keepalive(false)?,
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket.set_tcp_user_timeout(self.user_timeout)?;
+        socket.set_tcp_user_timeout(self.user_timeout.map(|timeout| timeout.min(LONGEST_USER_TIMEOUT)))?;
         Ok(())
     }
 }
@@ -120,6 +128,19 @@ mod tests {
             (true, secs(1), secs(1), 1, None),
             "what the kernel would refuse is raised"
         );
+        options.keepalive = Some(Duration::MAX);
+        options.keepalive_interval = secs(12 * 3600);
+        options.keepalive_retries = 1000;
+        options.user_timeout = Some(secs(7));
+        options.apply(&theirs).unwrap();
+        assert_eq!(
+            told(&theirs),
+            (true, secs(32_767), secs(32_767), 127, Some(secs(7))),
+            "or lowered, and the rest is told"
+        );
+        options.user_timeout = Some(Duration::MAX);
+        options.apply(&theirs).unwrap();
+        assert_eq!(told(&theirs).4, Some(LONGEST_USER_TIMEOUT));
     }
 
     #[tokio::test]
