@@ -149,7 +149,7 @@ impl Inbox {
             let folder = folder(NEXT.fetch_add(1, Ordering::Relaxed));
             match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && there < PASSED_OVER => {
-                    there += 1
+                    there += 1;
                 }
                 made => return made.map(|()| folder),
             }

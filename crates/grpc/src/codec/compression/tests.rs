@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+#[cfg(feature = "zstd")]
 use crate::framing::Incoming;
+#[cfg(feature = "zstd")]
 use crate::{Code, codec::DecodeBuf};
 
 /// All that this build has.
