@@ -110,7 +110,8 @@ impl Routes {
                 decode_limit: route.decode_limit,
                 encodings: route.encodings.clone(),
                 subtype: route.subtype,
-                learned: Learned::new(Placement::Auto),
+                // Who blocks inside of middleware blocks.
+                learned: Learned::new(route.learned.placement()),
                 on_cancel: route.on_cancel,
                 path: Arc::clone(&route.path),
             }

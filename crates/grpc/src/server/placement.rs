@@ -93,6 +93,12 @@ impl Learned {
         Self { placement, ..Self::default() }
     }
 
+    /// What its owner wants.
+    #[cfg(feature = "tower")]
+    pub(super) const fn placement(&self) -> Placement {
+        self.placement
+    }
+
     /// True if a handler of this method is not known to give its worker back soon.
     pub(super) fn may_be_slow(&self) -> bool {
         self.placement == Placement::Spawn || self.known.load(Relaxed) != QUICK

@@ -1,5 +1,6 @@
 //! Middleware around a server.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +11,11 @@ use bytes::Bytes;
 use clearway::body::Body;
 use clearway::client::Grpc;
 use clearway::codec::BytesCodec;
-use clearway::server::GenericService;
+use clearway::server::{GenericService, Placement, Service as _};
 use clearway::transport::{Channel, Server};
 use clearway::{Code, Request, Response, Status, Streaming};
 use http::{HeaderName, HeaderValue, StatusCode};
+use tokio_stream::StreamExt as _;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
@@ -334,5 +336,35 @@ async fn bodies_of_layers_are_read_as_carefully_as_those_of_peers() {
         let mut stream =
             client.server_streaming(text(""), path(method), BytesCodec).await.unwrap().into_inner();
         assert!(stream.message().await.is_err(), "{method}");
+    }
+}
+
+/// Handlers that block or compute keep to their own tasks, with middleware around them as without.
+#[tokio::test]
+async fn placement_is_chosen_by_the_service_inside() {
+    let named = GenericService::new("t.S").bidi_streaming(
+        "Where",
+        BytesCodec,
+        |request: Request<Streaming<Bytes>>| async move {
+            let task =
+                |message: Result<Bytes, Status>| message.map(|_| Bytes::from(tokio::task::id().to_string()));
+            Ok(Response::new(request.into_inner().map(task)))
+        },
+    );
+    let server = Server::builder().layer(CountLayer::default());
+    let client = Grpc::new(server.add_service(named.placed(Placement::Spawn)).in_process());
+    let mut tasks = BTreeSet::new();
+    for _ in 0..2 {
+        let (send, messages) = tokio::sync::mpsc::channel(1);
+        send.send(Bytes::from_static(b"m")).await.unwrap();
+        let request = Request::new(tokio_stream::wrappers::ReceiverStream::new(messages));
+        let mut answers =
+            client.bidi_streaming(request, path("Where"), BytesCodec).await.unwrap().into_inner();
+        let first = answers.message().await.unwrap().unwrap();
+        for _ in 0..20 {
+            send.send(Bytes::from_static(b"m")).await.unwrap();
+            assert_eq!(answers.message().await.unwrap(), Some(first.clone()), "all of it in one task");
+        }
+        assert!(tasks.insert(first), "and that is not the connection's");
     }
 }
