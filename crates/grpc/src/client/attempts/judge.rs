@@ -139,7 +139,8 @@ impl Judge {
             return wait;
         }
         self.unasked = self.unasked.saturating_add(1);
-        backoff.mul_f64(0.8 + 0.4 * chance)
+        // A policy may know no longest wait; the longest there is has no ±20 %.
+        Duration::try_from_secs_f64(backoff.as_secs_f64() * (0.8 + 0.4 * chance)).unwrap_or(Duration::MAX)
     }
 }
 
@@ -175,6 +176,18 @@ mod tests {
         assert_eq!(fail(Pushback::After(ms(7)), 0.5), Verdict::Again(ms(7)));
         assert_eq!(fail(Pushback::Unsaid, 0.5), Verdict::Again(ms(100)));
         assert_eq!(fail(Pushback::Unsaid, 0.5), Verdict::Final, "five attempts were made");
+    }
+
+    #[test]
+    fn the_longest_waits_there_are_do_not_overflow() {
+        let policy =
+            RetryPolicy::new(5, [UNAVAILABLE]).initial_backoff(Duration::MAX).max_backoff(Duration::MAX);
+        for chance in [0.5, 1.0] {
+            let mut judge = Judge::new(Repeat::Retry(Arc::new(policy.clone())), None);
+            judge.began();
+            let verdict = judge.failed(UNAVAILABLE, Pushback::Unsaid, false, chance);
+            assert_eq!(verdict, Verdict::Again(Duration::MAX));
+        }
     }
 
     #[test]
