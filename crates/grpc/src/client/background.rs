@@ -267,15 +267,14 @@ impl Background {
     /// The resolver was asked again, while there are connections.
     fn resolved_again(&mut self, answer: Result<Vec<Address>, Status>) {
         let now = Instant::now();
-        match (answer, self.pool.some_address().cloned()) {
-            (Ok(addresses), Some(member)) if addresses.contains(&member) => {
-                self.addresses.said(addresses, now);
-                if self.pool.settle(self.addresses.around(&member, self.endpoint.balancing())) {
-                    self.connections_changed();
-                }
-            }
-            // Connections that work are not given up for an answer that knows none of them.
-            _ => self.addresses.said_nothing(now),
+        let addresses = answer.unwrap_or_default();
+        // Connections that work are not given up for an answer that knows none of them.
+        let Some(member) = self.pool.connected(&addresses).cloned() else {
+            return self.addresses.said_nothing(now);
+        };
+        self.addresses.said(addresses, now);
+        if self.pool.settle(self.addresses.around(&member, self.endpoint.balancing())) {
+            self.connections_changed();
         }
     }
 

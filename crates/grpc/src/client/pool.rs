@@ -151,9 +151,9 @@ impl Pool {
         self.sites.len() > 1
     }
 
-    /// Where one of the connections goes to.
-    pub(super) fn some_address(&self) -> Option<&Address> {
-        self.members.first().map(|member| &member.address)
+    /// One of these addresses that a connection goes to.
+    pub(super) fn connected<'a>(&self, addresses: &'a [Address]) -> Option<&'a Address> {
+        addresses.iter().find(|address| self.members.iter().any(|member| member.address == **address))
     }
 
     /// Calls wait in the only connection.
@@ -190,7 +190,8 @@ impl Pool {
             if *fresh == 0 { pressed || !site.rests } else { pressed && *fresh < cap }
         };
         let mut sites: Vec<_> = self.sites.iter().map(|site| (fresh(site), site)).filter(needs).collect();
-        sites.sort_by_key(|(fresh, _)| *fresh);
+        // Where the last attempt failed the next one may fail as slowly: those come last, and take turns.
+        sites.sort_by_key(|(fresh, site)| (site.not_before, *fresh));
         let mut later = None;
         for (_, site) in sites {
             match site.not_before.filter(|at| now < *at) {
@@ -270,6 +271,26 @@ mod tests {
         assert_eq!(pool.wants_another(false, 4, first), Want::Later(first + Duration::from_millis(1_600)));
     }
 
+    /// An address that swallows what is sent to it takes all of the time an attempt may take, which is longer than the first waits.
+    #[test]
+    fn addresses_that_fail_slowly_keep_no_other_waiting() {
+        let (mut pool, mut now) = (pool(&[1, 2, 3, 4]), Instant::now());
+        pool.add(1, Ops::default(), address(4));
+        let mut tried = Vec::new();
+        for _ in 0..5 {
+            let Want::To(to) = pool.wants_another(false, 4, now) else { panic!("some have none") };
+            pool.put_off(&to, now);
+            tried.push(to);
+            now += Duration::from_secs(20);
+        }
+        assert_eq!(tried, [1, 2, 3, 1, 2].map(address));
+        assert_eq!(
+            pool.wants_another(true, 4, now),
+            Want::To(address(4)),
+            "calls wait: where it works first"
+        );
+    }
+
     #[test]
     fn calls_that_wait_get_a_connection_where_there_are_fewest() {
         let (mut pool, now) = (pool(&[1, 2]), Instant::now());
@@ -300,6 +321,8 @@ mod tests {
         assert!(!pool.settle([address(2), address(1)]));
         assert!(pool.settle([address(2), address(3)]));
         assert_eq!((pool.len(), pool.remove(1)), (1, None));
+        assert_eq!(pool.connected(&[address(1), address(3)]), None);
+        assert_eq!(pool.connected(&[address(3), address(2)]), Some(&address(2)));
         assert_eq!(pool.wants_another(false, 4, now), Want::To(address(3)));
     }
 }
