@@ -218,6 +218,8 @@ impl ClientConnection {
 
     /// Lets a call wait, if there is room for it: true if it does.
     pub(super) fn queue(&mut self, call: Box<StartCall>) -> bool {
+        // When all that waited are given up the channel forgets what it was told.
+        self.told_crowded &= self.waiting.is_wanted();
         match call.inbound.occupy(&self.shared.places) {
             Ok(()) => {
                 let deadline = call.deadline.map(|at| self.clock.at(at));

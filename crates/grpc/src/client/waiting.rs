@@ -121,6 +121,19 @@ impl Waiting {
         None
     }
 
+    /// True if a call is here that is still wanted; the oldest ones that are not are thrown out.
+    pub(crate) fn is_wanted(&mut self) -> bool {
+        while let Some(oldest) = self.entries.first_entry() {
+            if !oldest.get().call.inbound.is_abandoned() {
+                return true;
+            }
+            if let Some(ticket) = oldest.remove().ticket {
+                self.deadlines.cancel(ticket);
+            }
+        }
+        false
+    }
+
     /// The earliest deadline.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.next()

@@ -1,10 +1,13 @@
 //! Several connections to one address, when the server's stream limit is in the way; the end of the stream ids; and idle
 //! connections.
 
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clearway::client::Grpc;
+use clearway::codec::BytesCodec;
 use clearway::transport::{CallPhase, Channel, Endpoint, TransportEvent};
 use clearway::{Code, Request};
 use clearway_http2::{BlockedOn, Config, ErrorCode};
@@ -23,8 +26,7 @@ fn crowd(endpoint: Endpoint, most: usize, calls: usize) -> (Channel, JoinSet<()>
         let grpc = grpc.clone();
         answers.spawn(async move {
             let message = Bytes::from(n.to_string());
-            let codec = clearway::codec::BytesCodec;
-            let answer = grpc.unary(Request::new(message.clone()), PATH, codec).await.unwrap();
+            let answer = grpc.unary(Request::new(message.clone()), PATH, BytesCodec).await.unwrap();
             assert_eq!(answer.into_inner(), message);
         });
     }
@@ -121,6 +123,41 @@ async fn a_deadline_that_passes_in_the_queue_names_both_limits() {
     assert_eq!((blocked.on, blocked.allowed), (BlockedOn::StreamLimit, Some(1)));
     for text in ["allows 1 at once", "2 connections", "max_connections_per_address"] {
         assert!(status.message().contains(text), "{status}");
+    }
+}
+
+/// A call, given up after so many turns.
+async fn give_up_after(turns: u32, grpc: Grpc) {
+    let mut given_up = Box::pin(grpc.unary(Request::new(Bytes::new()), PATH, BytesCodec));
+    let mut turn = 0;
+    poll_fn(|cx| {
+        assert!(given_up.as_mut().poll(cx).is_pending());
+        turn += 1;
+        cx.waker().wake_by_ref();
+        if turn > turns { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// The first call that finds no stream asks for another connection. It may be given up before it is heard; the next one asks again.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_gets_a_connection_although_the_one_before_it_was_given_up() {
+    for turns in 0..5 {
+        let (endpoint, mut arrivals) = endpoint();
+        let grpc = Grpc::new(endpoint.max_connections_per_address(2).connect_lazy());
+        let _long = call(&grpc, b"long");
+        let mut first = arrivals.accept(&[(MAX_CONCURRENT_STREAMS, 1)]).await;
+        first.request().await;
+        // As a task of its own it takes turns with the connection's and the channel's.
+        tokio::spawn(give_up_after(turns, grpc.clone())).await.unwrap();
+        first.expect_silence().await;
+        let waits = call(&grpc, b"waits");
+        let soon = Duration::from_secs(1);
+        let second = tokio::time::timeout(soon, arrivals.accept(&[(MAX_CONCURRENT_STREAMS, 1)])).await;
+        let mut second = second.expect("another connection, and not when the first one ends");
+        let (id, ..) = second.request().await;
+        second.answer(id, b"").await;
+        assert!(waits.await.unwrap().is_ok());
     }
 }
 
