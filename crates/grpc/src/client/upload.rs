@@ -60,6 +60,8 @@ struct State {
     ended: bool,
     /// Nothing can be sent any more.
     over: bool,
+    /// The request could not go on, by this: an attempt that gets its stream later ends by it.
+    failed: Option<Status>,
     /// The attempt that goes on alone: its response has begun, or what was sent cannot be kept any longer.
     decided: Option<u32>,
     writer: Option<Waker>,
@@ -169,6 +171,7 @@ impl Upload {
             kept,
             ended: false,
             over: false,
+            failed: None,
             decided: None,
             writer: None,
             caller: None,
@@ -265,6 +268,9 @@ impl Upload {
     fn fail(&self, status: &Status) {
         let links: Vec<_> = self.locked(|state| {
             let links = state.attempts().filter_map(|attempt| attempt.link.clone()).collect();
+            if !state.over {
+                state.failed = Some(status.clone());
+            }
             state.stop();
             links
         });
@@ -297,6 +303,9 @@ impl Leg {
     /// begin.
     pub(crate) fn opened(&self, stream: StreamKey, ops: Ops) -> Replay {
         self.upload.locked(|state| {
+            if let Some(status) = state.failed.clone() {
+                let _ = ops.push(ClientOp::Fail { stream, status });
+            }
             let Some(attempt) = state.attempt(self.number) else { return (Vec::new(), false) };
             attempt.link = Some((stream, ops));
             (state.kept.sent().to_vec(), state.ended)
@@ -495,6 +504,26 @@ mod tests {
         leg.upload.push(b"meanwhile".to_vec(), false);
         assert!(leg.upload.may_go_again());
         assert_eq!(replayed(&leg.again(2)), b"beforemeanwhile");
+    }
+
+    /// As above, and what comes next cannot be sent: then the call ends when it gets a stream, and does not wait for more.
+    #[test]
+    fn a_request_that_fails_while_the_attempt_has_no_stream_ends_the_next_one() {
+        let room = Arc::new(Room::new(10, 10));
+        let refused = opened(Upload::once(&room));
+        assert!(refused.detach());
+        let failed = opened(Upload::by_policy(&room).again(1));
+        let _ = failed.close();
+        let next = failed.again(2);
+        for leg in [refused, next] {
+            leg.upload.fail(&Status::internal("no such message"));
+            let ops = Ops::default();
+            assert!(leg.opened(key(), Arc::clone(&ops)).0.is_empty());
+            let told = ops.take_all();
+            assert!(
+                matches!(told.as_slice(), [ClientOp::Fail { status, .. }] if status.code() == Code::Internal)
+            );
+        }
     }
 
     #[test]
