@@ -11,7 +11,7 @@ use super::GrpcService;
 use super::grpc::{self, Begun, Grpc, Opened};
 use super::path::MethodPath;
 use super::start::deadline_passed;
-use crate::cause::CallPhase;
+use crate::cause::{CallPhase, Processed};
 use crate::codec::{Codec, Decoder};
 use crate::inbound::{WakeAt, Whole};
 use crate::intercept::{Call, CallKind, Follow, Guard, Side, Stack, no_response};
@@ -87,6 +87,13 @@ impl<T: GrpcService> Grpc<T> {
         let head = Request::received(metadata, (), context);
         let mut call = Call::new(Side::Client, kind, path.clone(), head);
         let asking = Guard::begin(stack, &mut call, began, deadline);
+        // No call is under way that could be called off.
+        let asking = async {
+            match &parent {
+                Some(parent) => parent.unless_over(Processed::No, asking).await,
+                None => asking.await,
+            }
+        };
         let guard = match deadline {
             None => asking.await?,
             Some(at) => timeout_at(at, asking)

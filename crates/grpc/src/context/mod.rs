@@ -11,6 +11,7 @@
 //! Left out: values that travel to child calls, such as trace ids; they are an interceptor's to copy.
 
 use core::future::Future;
+use core::task::{Poll, ready};
 use core::time::Duration;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -151,6 +152,27 @@ impl CallContext {
     /// The status of a call that was made in this context, once it is over.
     pub(crate) fn over_status(&self) -> Option<Status> {
         Some(self.life.as_ref()?.over()?.status(Processed::Maybe))
+    }
+
+    /// What `future` comes to, unless the context is over before: then it is dropped, and this is the status of the call that it is
+    /// a part of.
+    pub(crate) async fn unless_over<T>(
+        &self,
+        processed: Processed,
+        future: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let mut future = core::pin::pin!(future);
+        let mut cancelled = self.cancelled();
+        core::future::poll_fn(|cx| {
+            // A call that was called off itself knows more.
+            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            ready!(core::pin::Pin::new(&mut cancelled).poll(cx));
+            let over = self.life.as_ref().and_then(|life| life.over()).unwrap_or(Over::Cancelled);
+            Poll::Ready(Err(over.status(processed)))
+        })
+        .await
     }
 
     /// A call of this program's is made in this context: it is called off when the context is over.

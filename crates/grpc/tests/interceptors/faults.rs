@@ -7,8 +7,9 @@ use clearway::client::Grpc;
 use clearway::codec::BytesCodec;
 use clearway::faults::{Fault, Faults};
 use clearway::intercept::InterceptedService;
+use clearway::server::{GenericService, OnCancel};
 use clearway::transport::{Channel, Server, TransportEvent};
-use clearway::{Code, Request, Status};
+use clearway::{Code, Request, Response, Status};
 use clearway_http2::ErrorCode;
 
 use crate::service::{collect, path, service, text, texts, unary};
@@ -81,6 +82,32 @@ async fn lost_calls_end_by_their_deadline() {
         let status = unary(&client, "Echo", request).await.unwrap_err();
         assert_eq!((status.code(), began.elapsed().as_secs()), (Code::DeadlineExceeded, 2));
     }
+}
+
+/// A call that has got no further than its interceptors is called off with its handler's, too.
+#[tokio::test(start_paused = true)]
+async fn a_lost_call_ends_with_the_call_it_is_made_for() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |request: Request<Bytes>| {
+        let tell = tell.clone();
+        async move {
+            let faults = Faults::seeded(1).on("*", Fault::lose());
+            let plain = Server::builder().add_service(service()).in_process();
+            let client = Grpc::new(InterceptedService::new(plain, faults));
+            let status = unary(&client, "Echo", request).await.unwrap_err();
+            tell.send(status.code()).unwrap();
+            Err::<Response<Bytes>, _>(status)
+        }
+    };
+    let service =
+        GenericService::new("t.S").when_cancelled(OnCancel::Token).unary("Ask", BytesCodec, handler);
+    let outer = Grpc::new(Server::builder().add_service(service).in_process());
+    let call = tokio::spawn(async move { unary(&outer, "Ask", text("hi")).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(told.try_recv().is_err());
+    call.abort();
+    let code = tokio::time::timeout(Duration::from_secs(1), told.recv()).await;
+    assert_eq!(code.expect("it is called off"), Some(Code::Cancelled));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clearway::client::Grpc;
 use clearway::codec::BytesCodec;
 use clearway::intercept::{Call, CallEnd, Intercept, InterceptedService, Watch};
-use clearway::server::GenericService;
+use clearway::server::{GenericService, OnCancel};
 use clearway::transport::{Channel, Endpoint, Server};
 use clearway::{Code, Request, Response, Status};
 use http::{HeaderName, HeaderValue};
@@ -33,6 +33,30 @@ async fn all_kinds_of_call_go_through_middleware() {
     all_kinds(&Grpc::new(service)).await;
     // tower's queue in front of a service, with a task of its own.
     all_kinds(&Grpc::new(ServiceBuilder::new().buffer(10).service(channel()))).await;
+}
+
+/// A call that waits in middleware is called off with its handler's, too.
+#[tokio::test(start_paused = true)]
+async fn a_call_in_middleware_ends_with_the_call_it_is_made_for() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |request: Request<Bytes>| {
+        let tell = tell.clone();
+        async move {
+            let client = Grpc::new(ServiceBuilder::new().concurrency_limit(0).service(channel()));
+            let status = unary(&client, "Echo", request).await.unwrap_err();
+            tell.send(status.code()).unwrap();
+            Err::<Response<Bytes>, _>(status)
+        }
+    };
+    let service =
+        GenericService::new("t.S").when_cancelled(OnCancel::Token).unary("Ask", BytesCodec, handler);
+    let outer = Grpc::new(Server::builder().add_service(service).in_process());
+    let call = tokio::spawn(async move { unary(&outer, "Ask", text("hi")).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(told.try_recv().is_err());
+    call.abort();
+    let code = tokio::time::timeout(Duration::from_secs(1), told.recv()).await;
+    assert_eq!(code.expect("it is called off"), Some(Code::Cancelled));
 }
 
 #[cfg(feature = "gzip")]

@@ -11,13 +11,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, HttpService};
 use crate::body::{Body, BodyMessages, Encoded, header_map, section};
-use crate::cause::CallPhase;
+use crate::cause::{CallPhase, Processed};
 use crate::client::grpc::{Begun, Grpc, Opened};
 use crate::client::outgoing::Outgoing;
 use crate::client::start::deadline_passed;
 use crate::client::{GrpcService, MethodPath};
 use crate::codec::compression::{Accepted, Choosing, Packing};
 use crate::codec::{Codec, CompressionEncoding};
+use crate::context::CallContext;
 use crate::deadline::TimeoutValue;
 use crate::framing::{Incoming, is_grpc};
 use crate::inbound::Whole;
@@ -41,6 +42,8 @@ pub(in crate::client) struct HttpCall {
     answer: Answer,
     began: Instant,
     deadline: Option<Instant>,
+    /// The context that the call is made in.
+    parent: Option<CallContext>,
     limit: usize,
 }
 
@@ -96,7 +99,8 @@ impl<T: GrpcService> Grpc<T> {
         body: Body,
     ) -> Result<(Begun, usize), Status> {
         let began = Instant::now();
-        let deadline = Self::deadline(&context, (None, None), context.inherited().as_ref(), began);
+        let parent = context.inherited();
+        let deadline = Self::deadline(&context, (None, None), parent.as_ref(), began);
         let left = deadline.map(|at| at.saturating_duration_since(began));
         if left == Some(Duration::ZERO) {
             return Err(deadline_passed(Duration::ZERO, CallPhase::Connecting, None));
@@ -117,8 +121,8 @@ impl<T: GrpcService> Grpc<T> {
         })?;
         *request.headers_mut() = headers(metadata, left);
         *request.extensions_mut() = context.extensions;
-        let call = HttpCall { answer: service.answer(request), began, deadline, limit: self.max_decoding };
-        Ok((Begun::Http(Box::new(call)), self.max_decoding))
+        let (answer, limit) = (service.answer(request), self.max_decoding);
+        Ok((Begun::Http(Box::new(HttpCall { answer, began, deadline, parent, limit })), limit))
     }
 }
 
@@ -136,7 +140,14 @@ fn headers(metadata: &MetadataMap, left: Option<Duration>) -> http::HeaderMap {
 impl HttpCall {
     /// The head of the answer and its messages.
     async fn answered(self) -> Result<(MetadataMap, BodyMessages), Status> {
-        let Self { answer, began, deadline, limit } = self;
+        let Self { answer, began, deadline, parent, limit } = self;
+        // It may wait in middleware, where no call is that could be called off.
+        let answer = async {
+            match &parent {
+                Some(parent) => parent.unless_over(Processed::Maybe, answer).await,
+                None => answer.await,
+            }
+        };
         let response = match deadline {
             None => answer.await?,
             Some(at) => timeout_at(at, answer)
