@@ -104,7 +104,7 @@ fn a_call_made_in_a_context_ends_with_it_once() {
         life.end_now(why);
         life.end_now(Over::Answered);
         let cx = core::task::Context::from_waker(Waker::noop());
-        let core::task::Poll::Ready(whole) = call.poll_whole(&cx) else { panic!("it goes on") };
+        let Poll::Ready(whole) = call.poll_whole(&cx) else { panic!("it goes on") };
         let status = whole.end.unwrap_err();
         assert_eq!(status.code(), code, "{status}");
         let cause = status.transport().unwrap();
