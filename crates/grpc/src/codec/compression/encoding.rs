@@ -149,11 +149,19 @@ impl CompressionEncoding {
     /// What a change makes of it: the same as last time, if there was one.
     fn variant(self, change: Change, make: impl FnOnce(&Registered) -> Option<Registered>) -> Self {
         let variant = Variant { of: core::ptr::from_ref(self.0).addr(), change };
-        let mut variants = VARIANTS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = variants.iter().find(|(known, _)| *known == variant) {
-            return Self(known);
+        let known = |variants: &[(Variant, &'static Registered)]| {
+            variants.iter().find(|(known, _)| *known == variant).map(|(_, known)| Self(known))
+        };
+        let variants = || VARIANTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known(&variants()) {
+            return known;
         }
+        // An algorithm of the program's own may make variants of others meanwhile.
         let Some(made) = make(self.0) else { return self };
+        let mut variants = variants();
+        if let Some(known) = known(&variants) {
+            return known;
+        }
         let made: &'static Registered = Box::leak(Box::new(made));
         variants.push((variant, made));
         Self(made)

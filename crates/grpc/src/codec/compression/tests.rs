@@ -203,3 +203,33 @@ mod zstd {
         assert!(unpacked(ZSTD, &wire, usize::MAX).is_err());
     }
 }
+
+/// What is around another algorithm hands its levels on.
+#[test]
+fn an_algorithm_around_another_may_choose_that_ones_level() {
+    struct Around(CompressionEncoding);
+    impl Compression for Around {
+        fn name(&self) -> &'static str {
+            "x-around"
+        }
+        fn compress(&self, message: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+            self.0.algorithm().compress(message, out)
+        }
+        fn decompress(&self, message: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), DecompressError> {
+            self.0.algorithm().decompress(message, limit, out)
+        }
+        fn at_level(&self, level: i32) -> Option<Box<dyn Compression>> {
+            Some(Box::new(Self(self.0.with_level(level))))
+        }
+    }
+    for encoding in ALL {
+        let (told, hears) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let around = CompressionEncoding::custom(Around(*encoding));
+            let (one, again) = (around.with_level(9), around.with_level(9));
+            told.send(core::ptr::eq(one.algorithm(), again.algorithm())).unwrap();
+        });
+        let same = hears.recv_timeout(core::time::Duration::from_secs(10)).expect("nobody waits for itself");
+        assert!(same, "{encoding}");
+    }
+}
