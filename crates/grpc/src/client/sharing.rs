@@ -88,14 +88,15 @@ impl ClientConnection {
     fn open_reserved(&mut self, tx: &mut Tx, call: Box<StartCall>) -> bool {
         let before = tx.local_streams();
         let refused = if call.inbound.is_abandoned() { None } else { self.open(tx, call).err() };
-        let Some(sharing) = &mut self.sharing else { return true };
         let opened = tx.local_streams() > before;
-        if opened {
-            sharing.counted = sharing.counted.saturating_add(1);
-        } else {
-            // The peer may have lowered its limit since it was last looked at.
-            sharing.load.allow(tx.stream_limit());
-            sharing.load.give_back(1);
+        match &mut self.sharing {
+            Some(sharing) if opened => sharing.counted = sharing.counted.saturating_add(1),
+            Some(sharing) => {
+                // The peer may have lowered its limit since it was last looked at.
+                sharing.load.allow(tx.stream_limit());
+                sharing.load.give_back(1);
+            }
+            None => {}
         }
         if let Some(call) = refused {
             self.shared.take_back(call);
