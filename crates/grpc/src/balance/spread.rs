@@ -84,13 +84,17 @@ pub(crate) enum Order {
 pub(crate) struct Spread {
     order: Order,
     connections: Vec<(Ops, Arc<Load>)>,
-    /// Where the next call begins to look, so that equals take turns.
-    next: AtomicUsize,
+    /// Where the next call begins to look, so that equals take turns. Also tells that there were calls.
+    next: Arc<AtomicUsize>,
 }
 
 impl Spread {
-    pub(crate) fn new(order: Order, connections: Vec<(Ops, Arc<Load>)>) -> Self {
-        Self { order, connections, next: AtomicUsize::new(0) }
+    pub(crate) const fn new(
+        order: Order,
+        connections: Vec<(Ops, Arc<Load>)>,
+        next: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { order, connections, next }
     }
 
     /// The connection to try first.
@@ -139,6 +143,7 @@ mod tests {
         let spread = Spread::new(
             Order::LeastUsed,
             vec![(Ops::default(), Arc::default()), (Ops::default(), Arc::default())],
+            Arc::default(),
         );
         assert_eq!(picked(&spread), None, "nothing is known of either");
         spread.connections[0].1.begin(2, 3);
@@ -158,7 +163,11 @@ mod tests {
     fn threads_that_reserve_at_once_get_no_more_than_there_are() {
         let load = Arc::new(Load::default());
         load.allow(1000);
-        let spread = Arc::new(Spread::new(Order::LeastUsed, vec![(Ops::default(), Arc::clone(&load))]));
+        let spread = Arc::new(Spread::new(
+            Order::LeastUsed,
+            vec![(Ops::default(), Arc::clone(&load))],
+            Arc::default(),
+        ));
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let spread = Arc::clone(&spread);

@@ -197,7 +197,7 @@ impl Background {
 
     /// A connection takes no calls any more. One that is in no pool drains by itself.
     fn lost(&mut self, connection: ConnectionId, reason: Option<CloseReason>, answered: bool) {
-        if let Some(address) = self.pool.remove(connection) {
+        if let Some(address) = self.pool.lost(connection, answered) {
             self.useless = if answered { 0 } else { self.useless.saturating_add(1) };
             if self.useless >= USELESS {
                 self.pool.put_off(&address, self.attempt_began);

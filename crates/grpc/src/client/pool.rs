@@ -3,12 +3,17 @@
 //! [`Endpoint::max_connections_per_address`](super::Endpoint::max_connections_per_address); and one is made in good time for one
 //! whose stream ids run out (RFC 9113 §5.1.1).
 //!
+//! A connection that ended of idleness, or that nobody had used, is not made again before there are calls: else servers that end
+//! idle connections would keep all addresses but one connected for ever, in a channel that nobody uses.
+//!
 //! A connection that is alone takes calls without being asked how many it has; from the second on streams are reserved
 //! ([`crate::balance::Spread`]).
 //!
 //! Invariant: connections in here are ready, and were not told to end. Left out: closing what is not needed any more before its
 //! idle timeout does.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 use std::sync::Arc;
 
 use clearway_transport::Address;
@@ -19,6 +24,9 @@ use super::channel::ConnectionId;
 use super::connection::{ClientOp, Ops};
 use crate::balance::{Load, One, Order, Picker, Spread};
 
+/// How often to look whether there are calls again, while addresses have no connection because there were none.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// A connection that takes calls.
 struct Member {
     id: ConnectionId,
@@ -26,6 +34,8 @@ struct Member {
     address: Address,
     /// Once it is one of several.
     load: Option<Arc<Load>>,
+    /// What [`Pool::picks`] was when it was made.
+    since: usize,
     /// Its stream ids run out: it serves until there is another.
     worn: bool,
 }
@@ -36,8 +46,8 @@ struct Site {
     backoff: Backoff,
     /// No attempt before this: the last one failed.
     not_before: Option<Instant>,
-    /// Its connection was idle for so long that it was closed; there is no hurry for another.
-    rests: bool,
+    /// Its connection ended because nobody used it. There is no hurry for another while [`Pool::picks`] is this.
+    rests: Option<usize>,
 }
 
 /// Whether another connection is to be made, beside those there are.
@@ -55,28 +65,32 @@ pub(super) struct Pool {
     members: Vec<Member>,
     order: Order,
     jitter: Option<f64>,
+    /// Changes with each call that is spread.
+    picks: Arc<AtomicUsize>,
     /// Calls wait for a stream of the only connection.
     crowded: bool,
 }
 
 impl Pool {
     pub(super) fn new(order: Order, jitter: Option<f64>) -> Self {
-        Self { sites: Vec::new(), members: Vec::new(), order, jitter, crowded: false }
+        let (sites, members) = (Vec::new(), Vec::new());
+        Self { sites, members, order, jitter, picks: Arc::default(), crowded: false }
     }
 
     /// Calls go to these addresses from here on, and to no other. True if connections were given up for it.
     pub(super) fn settle(&mut self, addresses: impl IntoIterator<Item = Address>) -> bool {
         let mut before = core::mem::take(&mut self.sites);
+        let begins = self.members.is_empty();
         for address in addresses {
             if self.sites.iter().all(|site| site.address != address) {
                 let known = before.iter().position(|site| site.address == address);
                 let mut site = match known {
                     Some(at) => before.swap_remove(at),
                     None => {
-                        Site { address, backoff: Backoff::new(self.jitter), not_before: None, rests: false }
+                        Site { address, backoff: Backoff::new(self.jitter), not_before: None, rests: None }
                     }
                 };
-                site.rests = false;
+                site.rests = site.rests.filter(|_| !begins);
                 self.sites.push(site);
             }
         }
@@ -101,22 +115,40 @@ impl Pool {
             !replaced
         });
         self.crowded = false;
-        self.members.push(Member { id, ops, address, load: None, worn: false });
+        let since = self.picked();
+        self.members.push(Member { id, ops, address, load: None, since, worn: false });
+    }
+
+    fn picked(&self) -> usize {
+        self.picks.load(Ordering::Relaxed)
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Member> {
+        let at = self.members.iter().position(|member| member.id == id)?;
+        Some(self.members.remove(at))
     }
 
     /// A connection takes no more calls; says where it went to if it was one of these.
-    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Address> {
-        let at = self.members.iter().position(|member| member.id == id)?;
-        Some(self.members.remove(at).address)
-    }
-
-    /// A connection was idle for long enough. Says what [`Pool::remove`] does.
-    pub(super) fn rest(&mut self, id: ConnectionId) -> Option<Address> {
-        let address = self.remove(id)?;
-        if let Some(site) = self.site(&address) {
-            site.rests = true;
+    pub(super) fn lost(&mut self, id: ConnectionId, answered: bool) -> Option<Address> {
+        let Member { address, since, .. } = self.remove(id)?;
+        if !answered && since == self.picked() {
+            self.let_rest(&address);
         }
         Some(address)
+    }
+
+    /// A connection was idle for long enough. Says what [`Pool::lost`] does.
+    pub(super) fn rest(&mut self, id: ConnectionId) -> Option<Address> {
+        let address = self.remove(id)?.address;
+        self.let_rest(&address);
+        Some(address)
+    }
+
+    fn let_rest(&mut self, address: &Address) {
+        let picked = self.picked();
+        if let Some(site) = self.site(address) {
+            site.rests = Some(picked);
+        }
     }
 
     fn site(&mut self, address: &Address) -> Option<&mut Site> {
@@ -182,17 +214,20 @@ impl Pool {
         if self.members.is_empty() || self.members.iter().any(unclear) {
             return Want::Nothing;
         }
-        let pressed = waiting || self.crowded;
+        let (pressed, picked) = (waiting || self.crowded, self.picked());
         let fresh = |site: &Site| {
             self.members.iter().filter(|member| !member.worn && member.address == site.address).count()
         };
         let needs = |(fresh, site): &(usize, &Site)| {
-            if *fresh == 0 { pressed || !site.rests } else { pressed && *fresh < cap }
+            let rests = site.rests == Some(picked);
+            if *fresh == 0 { pressed || !rests } else { pressed && *fresh < cap }
         };
         let mut sites: Vec<_> = self.sites.iter().map(|site| (fresh(site), site)).filter(needs).collect();
         // Where the last attempt failed the next one may fail as slowly: those come last, and take turns.
         sites.sort_by_key(|(fresh, site)| (site.not_before, *fresh));
-        let mut later = None;
+        // Nobody tells that there are calls again.
+        let resting = self.sites.iter().any(|site| site.rests == Some(picked) && fresh(site) == 0);
+        let mut later = resting.then(|| now + LOOK_AGAIN);
         for (_, site) in sites {
             match site.not_before.filter(|at| now < *at) {
                 Some(at) => later = Some(later.map_or(at, |other: Instant| other.min(at))),
@@ -228,7 +263,8 @@ impl Pool {
             });
             (Arc::clone(&member.ops), Arc::clone(load))
         };
-        Arc::new(Spread::new(self.order, self.members.iter_mut().map(share).collect()))
+        let connections = self.members.iter_mut().map(share).collect();
+        Arc::new(Spread::new(self.order, connections, Arc::clone(&self.picks)))
     }
 
     /// Lets every connection end when its calls have.
@@ -241,8 +277,6 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use super::*;
 
     fn address(port: u16) -> Address {
@@ -303,14 +337,55 @@ mod tests {
         assert_eq!(pool.wants_another(true, 2, now), Want::Nothing, "the cap");
     }
 
-    #[test]
-    fn an_address_whose_connection_was_idle_rests_until_calls_wait() {
-        let (mut pool, now) = (pool(&[1, 2]), Instant::now());
+    /// Two connections, and what says that a call was made.
+    fn two() -> (Pool, impl Fn(&mut Pool)) {
+        let mut pool = pool(&[1, 2]);
         pool.add(1, Ops::default(), address(1));
         pool.add(2, Ops::default(), address(2));
+        let called = |pool: &mut Pool| {
+            let inbound = Arc::new(crate::inbound::Inbound::unopened(crate::inbound::WakeAt::End));
+            let _ = pool.picker().pick(&crate::client::StartCall::for_tests(inbound));
+            for load in pool.members.iter().filter_map(|member| member.load.as_ref()) {
+                load.begin(0, 100);
+            }
+        };
+        (pool, called)
+    }
+
+    #[test]
+    fn an_address_whose_connection_was_idle_rests_until_there_are_calls() {
+        let (mut pool, called) = two();
+        let now = Instant::now();
+        called(&mut pool);
         assert_eq!(pool.rest(2), Some(address(2)));
-        assert_eq!(pool.wants_another(false, 4, now), Want::Nothing);
-        assert_eq!(pool.wants_another(true, 4, now), Want::To(address(2)));
+        assert_eq!(pool.wants_another(false, 4, now), Want::Later(now + LOOK_AGAIN));
+        assert_eq!(pool.wants_another(true, 4, now), Want::To(address(2)), "calls wait");
+        pool.settle([address(1), address(2)]);
+        assert_eq!(pool.wants_another(false, 4, now), Want::Later(now + LOOK_AGAIN), "it rests still");
+        called(&mut pool);
+        assert_eq!(
+            pool.wants_another(false, 4, now),
+            Want::To(address(2)),
+            "the other one is not to do it all"
+        );
+    }
+
+    /// A server that ends idle connections sooner than we do, and a channel that nobody uses.
+    #[test]
+    fn a_connection_that_nobody_used_is_not_made_again_before_there_are_calls() {
+        let (mut pool, called) = two();
+        let now = Instant::now();
+        called(&mut pool);
+        assert_eq!(pool.lost(2, false), Some(address(2)));
+        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(2)), "somebody called meanwhile");
+        pool.add(3, Ops::default(), address(2));
+        assert_eq!(pool.lost(3, false), Some(address(2)));
+        assert_eq!(pool.wants_another(false, 4, now), Want::Later(now + LOOK_AGAIN));
+        called(&mut pool);
+        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(2)));
+        pool.add(4, Ops::default(), address(2));
+        assert_eq!(pool.lost(4, true), Some(address(2)));
+        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(2)), "it was used");
     }
 
     #[test]
@@ -320,7 +395,7 @@ mod tests {
         pool.add(2, Ops::default(), address(2));
         assert!(!pool.settle([address(2), address(1)]));
         assert!(pool.settle([address(2), address(3)]));
-        assert_eq!((pool.len(), pool.remove(1)), (1, None));
+        assert_eq!((pool.len(), pool.lost(1, true)), (1, None));
         assert_eq!(pool.connected(&[address(1), address(3)]), None);
         assert_eq!(pool.connected(&[address(3), address(2)]), Some(&address(2)));
         assert_eq!(pool.wants_another(false, 4, now), Want::To(address(3)));
