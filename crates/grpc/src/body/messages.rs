@@ -109,7 +109,8 @@ impl BodyMessages {
         self.over(Ok(MetadataMap::new()));
     }
 
-    /// All of them, of which no more than two are kept: enough to tell that there were more than one.
+    /// All of them, of which no more than two are kept: enough to tell that there were more than one. A request is not read on then; a
+    /// response may still say at its end what went wrong.
     pub(crate) async fn all(&mut self) -> (MessageQueue, End) {
         let (mut kept, mut messages) = (0_u8, MessageQueue::default());
         loop {
@@ -117,6 +118,9 @@ impl BodyMessages {
                 Ok(message) if kept < 2 => {
                     kept = kept.saturating_add(1);
                     messages.push(message);
+                    if kept == 2 && self.from == Incoming::Request {
+                        return (messages, Ok(MetadataMap::new()));
+                    }
                 }
                 Ok(_) => {}
                 Err(end) => return (messages, end),

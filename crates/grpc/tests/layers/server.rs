@@ -368,3 +368,18 @@ async fn placement_is_chosen_by_the_service_inside() {
         assert!(tasks.insert(first), "and that is not the connection's");
     }
 }
+
+/// A request of a method that takes one message is judged when there are two, as without layers; it need not end.
+#[tokio::test(start_paused = true)]
+async fn a_second_message_is_refused_before_the_end_of_the_request() {
+    for server in [Server::builder(), Server::builder().layer(CountLayer::default())] {
+        let client = Grpc::new(server.add_service(service()).in_process());
+        for method in ["Echo", "Letters"] {
+            let two = tokio_stream::iter([Bytes::from_static(b"m"), Bytes::from_static(b"m")]);
+            let open = Request::new(two.chain(tokio_stream::pending()));
+            let call = client.bidi_streaming(open, path(method), BytesCodec);
+            let answer = tokio::time::timeout(Duration::from_secs(1), call).await.expect("an answer");
+            assert_eq!(answer.unwrap_err().code(), Code::Unimplemented, "{method}");
+        }
+    }
+}
