@@ -10,11 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use super::GrpcService;
 use super::grpc::{self, Begun, Grpc, Opened};
 use super::path::MethodPath;
-use super::start::deadline_passed;
+use super::start::{deadline_passed, deadline_passed_somewhere};
 use crate::cause::{CallPhase, Processed};
 use crate::codec::{Codec, Decoder};
 use crate::inbound::{WakeAt, Whole};
 use crate::intercept::{Call, CallKind, Follow, Guard, Side, Stack, no_response};
+use crate::metadata::MetadataMap;
 use crate::request::Deadline;
 use crate::{Request, Response, Status, Streaming};
 
@@ -104,6 +105,17 @@ impl<T: GrpcService> Grpc<T> {
     }
 }
 
+/// Tells the interceptors the head of the response, for as long as the call may take.
+async fn tell_head(guard: &Guard, head: &mut MetadataMap) -> Result<(), Status> {
+    let told = match guard.times() {
+        (_, None) => guard.head(head).await,
+        (began, Some(at)) => timeout_at(at, guard.head(head))
+            .await
+            .unwrap_or_else(|_| Err(deadline_passed_somewhere(began.elapsed(), CallPhase::Intercepted))),
+    };
+    told.map_err(|status| guard.refuse(status))
+}
+
 impl Watched {
     /// The one message of its response.
     pub(super) async fn single<D>(self, mut decoder: D) -> Result<Response<D::Item>, Status>
@@ -114,7 +126,7 @@ impl Watched {
         let whole = begun.whole().await.map_err(|status| guard.refuse(status))?;
         let Whole { mut head, encoding, messages, end } = whole;
         if let Some(head) = &mut head {
-            guard.head(head).await.map_err(|status| guard.refuse(status))?;
+            tell_head(&guard, head).await?;
         }
         let mut message = None;
         let end = end.and_then(|trailers| {
@@ -137,7 +149,7 @@ impl Watched {
         let Self { guard, begun, limit } = self;
         let opened = begun.head().await.map_err(|status| guard.refuse(status))?;
         let Opened { source, mut head, encoding, throttle } = opened;
-        guard.head(&mut head).await.map_err(|status| guard.refuse(status))?;
+        tell_head(&guard, &mut head).await?;
         let source = source.followed(Follow::Call(guard));
         let messages = Streaming::new(source, decoder, grpc::unpacking(limit, encoding));
         Ok(Response::received(head, messages.counted_by(throttle)))

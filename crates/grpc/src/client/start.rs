@@ -123,6 +123,12 @@ pub(crate) fn deadline_passed(after: Duration, phase: CallPhase, blocked_on: Opt
     Status::from_transport(Code::DeadlineExceeded, unsent(event))
 }
 
+/// The status of a call whose deadline passed where nobody knows how far it got.
+pub(crate) fn deadline_passed_somewhere(after: Duration, phase: CallPhase) -> Status {
+    let event = TransportEvent::DeadlineExceeded { after, phase, blocked_on: None };
+    Status::from_transport(Code::DeadlineExceeded, TransportCause::anywhere(event))
+}
+
 /// The cause of a failure before the call left.
 pub(crate) const fn unsent(event: TransportEvent) -> TransportCause {
     TransportCause { connection: None, event, processed: Processed::No }

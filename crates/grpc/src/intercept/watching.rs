@@ -89,6 +89,11 @@ impl Watching {
         Self { watches: Vec::new(), sent, received, began, deadline, ended: AtomicBool::new(false) }
     }
 
+    /// When it began, and when it must be over.
+    pub(crate) const fn times(&self) -> (Instant, Option<Instant>) {
+        (self.began, self.deadline)
+    }
+
     /// A message is sent.
     ///
     /// # Errors

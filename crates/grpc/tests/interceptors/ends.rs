@@ -5,8 +5,9 @@ use std::time::Duration;
 use clearway::Code;
 use clearway::client::Grpc;
 use clearway::codec::BytesCodec;
-use clearway::intercept::{Call, Intercept, InterceptedService};
-use clearway::transport::{Channel, Endpoint, Server};
+use clearway::intercept::{Call, Intercept, InterceptedService, Watch};
+use clearway::metadata::MetadataMap;
+use clearway::transport::{Channel, Endpoint, Processed, Server};
 use clearway::{Request, Status};
 
 use crate::service::{path, service, text, texts, unary};
@@ -141,6 +142,42 @@ async fn what_an_interceptor_waits_for_counts_against_the_deadline() {
     assert_eq!((status.code(), began.elapsed().as_secs()), (Code::DeadlineExceeded, 2));
     assert!(status.message().contains("in an interceptor"), "{status}");
     assert_eq!(ours.take().last().unwrap(), "outer end DEADLINE_EXCEEDED cancelled 0/0 0/0");
+}
+
+/// Hangs when it is told the head.
+#[derive(Clone)]
+struct HangAtHead;
+
+impl Intercept for HangAtHead {
+    type Watch = Self;
+
+    async fn begin(&self, _: &mut Call) -> Result<Self, Status> {
+        Ok(Self)
+    }
+}
+
+impl Watch for HangAtHead {
+    async fn head(&self, _: &mut MetadataMap) -> Result<(), Status> {
+        core::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interceptor_that_hangs_at_the_head_of_a_response_ends_with_the_call() {
+    let channel = Server::builder().add_service(service()).in_process();
+    let client = Grpc::new(InterceptedService::new(channel, HangAtHead));
+    for method in ["Echo", "Letters"] {
+        let mut request: Request<bytes::Bytes> = text("hi");
+        request.set_timeout(Duration::from_secs(1));
+        let ended = match method {
+            "Echo" => unary(&client, method, request).await.err(),
+            _ => client.server_streaming(request, path(method), BytesCodec).await.err(),
+        };
+        let status = ended.unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(status.message().contains("in an interceptor"), "{status}");
+        assert_eq!(status.transport().unwrap().processed, Processed::Maybe);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clearway::client::Grpc;
+use clearway::client::ResponseFuture;
 use clearway::codec::BytesCodec;
 use clearway::intercept::{Call, CallEnd, Intercept, InterceptedService, Watch};
 use clearway::server::{GenericService, OnCancel};
-use clearway::transport::{Channel, Endpoint, Server};
+use clearway::transport::{Channel, Endpoint, Processed, Server};
 use clearway::{Code, Request, Response, Status};
 use http::{HeaderName, HeaderValue};
 use tower::ServiceBuilder;
@@ -173,6 +174,22 @@ async fn a_deadline_counts_whatever_the_call_waits_for() {
     let status = unary(&client, "Never", request).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(told.recv().await, Some("never"), "the server is told");
+}
+
+/// Middleware that keeps an answer back: the server has seen the call, and its status does not say otherwise.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_in_middleware_does_not_say_that_nothing_was_done() {
+    let late = ServiceBuilder::new().map_future(|answer: ResponseFuture| async move {
+        let answer = answer.await;
+        core::future::pending::<()>().await;
+        answer
+    });
+    let client = Grpc::new(late.service(channel()));
+    let mut request = text("hi");
+    request.set_timeout(Duration::from_secs(2));
+    let status = unary(&client, "Echo", request).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(status.transport().unwrap().processed, Processed::Maybe, "{status}");
 }
 
 #[tokio::test(start_paused = true)]

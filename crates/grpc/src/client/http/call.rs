@@ -14,7 +14,7 @@ use crate::body::{Body, BodyMessages, Encoded, header_map, section};
 use crate::cause::{CallPhase, Processed};
 use crate::client::grpc::{Begun, Grpc, Opened};
 use crate::client::outgoing::Outgoing;
-use crate::client::start::deadline_passed;
+use crate::client::start::{deadline_passed, deadline_passed_somewhere};
 use crate::client::{GrpcService, MethodPath};
 use crate::codec::compression::{Accepted, Choosing, Packing};
 use crate::codec::{Codec, CompressionEncoding};
@@ -152,7 +152,7 @@ impl HttpCall {
             None => answer.await?,
             Some(at) => timeout_at(at, answer)
                 .await
-                .map_err(|_| deadline_passed(began.elapsed(), CallPhase::Middleware, None))??,
+                .map_err(|_| deadline_passed_somewhere(began.elapsed(), CallPhase::Middleware))??,
         };
         let (parts, body) = response.into_parts();
         let section = section(&parts.headers);
