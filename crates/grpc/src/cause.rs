@@ -30,7 +30,7 @@ pub enum Processed {
 /// Where a call was when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallPhase {
-    /// In an interceptor of this program, before it was sent.
+    /// In an interceptor of this program: before it was sent, or at the head of its response.
     Intercepted,
     /// In middleware of this program, or beyond it, without an answer yet.
     Middleware,
