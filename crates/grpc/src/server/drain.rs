@@ -16,6 +16,7 @@ use clearway_transport::{Closed, PeerAddr};
 
 use super::call::Call;
 use super::methods::Routes;
+use crate::sparing::Sparing;
 
 /// Calls of one report that are described; the rest is counted.
 const DESCRIBED: usize = 1024;
@@ -108,11 +109,13 @@ pub(super) struct Leftovers {
     graces: [Duration; 2],
     /// What a shutdown left so far.
     shutdown: Mutex<Option<DrainReport>>,
+    sparing: Sparing,
 }
 
 impl Leftovers {
     pub(super) fn new(tell: Option<CutReport>, shutdown_grace: Duration, age_grace: Duration) -> Self {
-        Self { tell, graces: [shutdown_grace, age_grace], shutdown: Mutex::new(None) }
+        let graces = [shutdown_grace, age_grace];
+        Self { tell, graces, shutdown: Mutex::new(None), sparing: Sparing::default() }
     }
 
     /// A connection was cut off, and these calls with it.
@@ -138,7 +141,14 @@ impl Leftovers {
     }
 
     fn tell(&self, report: &DrainReport) {
-        tracing::warn!(calls = report.calls_cut_off(), connections = report.connections, "{report}");
+        if let Some(left_out) = self.sparing.line() {
+            tracing::warn!(
+                calls = report.calls_cut_off(),
+                connections = report.connections,
+                left_out,
+                "{report}"
+            );
+        }
         if let Some(tell) = &self.tell {
             // It is the user's, and may be called while a task unwinds.
             let _ = super::contain::contain(|| tell(report));

@@ -18,8 +18,8 @@ impl Server {
     /// sources is itself, everything else UNKNOWN. An answer that has no `grpc-status`, such as HTTP's 401, becomes the status that gRPC's
     /// mapping page has for it.
     ///
-    /// Calls of methods that do not exist are answered without it. With layers every call runs as a task and its messages are
-    /// copied into frames once more; without them nothing changes.
+    /// Calls of methods that do not exist are answered without it. With layers the messages of every call are copied into frames once
+    /// more; without them nothing changes.
     ///
     /// ```
     /// use std::time::Duration;
