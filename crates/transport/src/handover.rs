@@ -111,17 +111,18 @@ impl Handover {
         // With it its copies of our handles are closed.
         drop(command);
         let waited = tokio::time::timeout(patience, inbox.wait_for(&mut child)).await;
-        match waited {
-            Ok(Ok(())) => Ok(child),
-            Ok(Err(error)) => Err(error),
+        let error = match waited {
+            Ok(Ok(())) => return Ok(child),
+            Ok(Err(error)) => error,
             Err(_) => {
-                // It may be over by itself meanwhile.
-                let _ = child.kill();
-                child.wait()?;
                 let text = format!("the successor did not say READY=1 within {patience:?}, and was killed");
-                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+                io::Error::new(io::ErrorKind::TimedOut, text)
             }
-        }
+        };
+        // It may be over by itself.
+        let _ = child.kill();
+        child.wait()?;
+        Err(error)
     }
 }
 
