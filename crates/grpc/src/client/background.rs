@@ -2,8 +2,8 @@
 //! what to do about it, and places the calls that wait.
 //!
 //! Reports are heard before waiting calls are placed, so that a call given back by a connection is not placed on it again.
-//! What the policy asks for comes first; when it wants nothing and calls wait for streams, or a connection wears out, another
-//! one is made to the same address ([`super::pool`]).
+//! What the policy asks for comes first; when it wants nothing and an address has no connection, calls wait for streams, or a
+//! connection wears out, another one is made ([`super::pool`]).
 //!
 //! Invariant: at most one connection is being made at a time.
 //! The task ends when the last handle of the channel is dropped; connections with calls under way outlive it.

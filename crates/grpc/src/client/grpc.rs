@@ -297,9 +297,8 @@ impl<T: GrpcService> Grpc<T> {
         let Some(shared) = self.route().shared() else { return Err(no_channel()) };
         let parent = context.inherited();
         let deadline = Self::deadline(&context, (method, shared.timeout), parent.as_ref(), started);
-        let now = Instant::now();
-        if deadline.is_some_and(|at| at <= now) {
-            return Err(deadline_passed(now.saturating_duration_since(started), CallPhase::Connecting, None));
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            return Err(deadline_passed(started.elapsed(), CallPhase::Connecting, None));
         }
         let max_message = method.map_or(usize::MAX, |method| method.max_response).min(self.max_decoding);
         let configured = method.and_then(|method| method.wait_for_ready);

@@ -64,7 +64,7 @@ impl Census {
 
 static CENSUS: Mutex<Census> = Mutex::new(Census(Vec::new()));
 
-/// A connection to `target` that was ready ended.
+/// A connection to `target` ended, whether it was ever ready or not.
 pub(super) fn connection_ended(target: &str, closed: &Closed, peer_went_away: bool) {
     let by = match closed.reason {
         CloseReason::Finished | CloseReason::Aborted if !peer_went_away => EndedBy::Us,
@@ -83,12 +83,12 @@ pub(super) fn connection_ended(target: &str, closed: &Closed, peer_went_away: bo
             target,
             connections = count,
             "a connection for every call: this program closed the last {count} channels to {target} after one call \
-             each; make one Channel and clone it"
+             each at most; make one Channel and clone it"
         ),
         EndedBy::Peer => tracing::warn!(
             target,
             connections = count,
-            "a connection for every call: {target} ended the last {count} connections after one call each; look there, \
+            "a connection for every call: {target} ended the last {count} connections after one call each at most; look there, \
              or at a proxy on the way, for a limit of requests or age by connection"
         ),
     }

@@ -140,7 +140,8 @@ impl ServiceConfig {
         self
     }
 
-    /// The balancing policy that was chosen: the first of the list that this library knows.
+    /// The balancing policy that was chosen: the first of the list that this library knows. What it says beside its name is
+    /// checked and not acted on: addresses are not shuffled.
     #[must_use]
     pub fn load_balancing_policy(&self) -> Option<&str> {
         self.balancing.as_deref()
