@@ -216,7 +216,10 @@ impl Programs {
         versions.extend(first_line(Command::new("h2load").arg("--version")));
         versions.extend(first_line(Command::new("rustc").arg("--version")));
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        versions.push(format!("Linux {}", kernel.trim()));
+        // BBR sets timers, on loopback too, and makes large messages dearer for all who leave it on.
+        let congestion =
+            std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+        versions.push(format!("Linux {} with TCP {}", kernel.trim(), congestion.trim()));
         versions
     }
 

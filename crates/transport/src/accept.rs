@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 
 use crate::address::Address;
+use crate::loopback::do_not_pace;
 use crate::stream::Stream;
 
 /// Waits after the first failure to accept for want of descriptors; doubled each time, up to the longest: what trying
@@ -45,8 +46,8 @@ impl Listener {
     /// The system's, when the address is taken or not ours.
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
-            Address::Host { host, port } => Ok(Self::Tcp(TcpListener::bind((host.as_str(), *port)).await?)),
+            Address::Tcp(address) => unpaced(TcpListener::bind(address).await?),
+            Address::Host { host, port } => unpaced(TcpListener::bind((host.as_str(), *port)).await?),
             Address::Unix(path) => UnixPath::bind(path).await.map(Self::Unix),
         }
     }
@@ -61,7 +62,7 @@ impl Listener {
         socket.set_reuseaddr(true)?;
         socket.set_reuseport(true)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG).map(Self::Tcp)
+        socket.listen(BACKLOG).and_then(unpaced)
     }
 
     /// A socket that listens already: one that was inherited, or made with options of its own.
@@ -110,6 +111,12 @@ impl Listener {
             Self::Unix(unix) => Ok(Stream::Unix(unix.listener.accept().await?.0)),
         }
     }
+}
+
+/// Connections take after their listener.
+fn unpaced(listener: TcpListener) -> io::Result<Listener> {
+    do_not_pace(&listener, listener.local_addr()?);
+    Ok(Listener::Tcp(listener))
 }
 
 impl UnixPath {

@@ -7,10 +7,11 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::Instant;
 
 use crate::address::Address;
+use crate::loopback::do_not_pace;
 use crate::stream::Stream;
 
 /// A step on the way to a usable connection.
@@ -73,7 +74,7 @@ pub async fn connect(address: &Address, timeout: Duration) -> Result<Stream, Con
     let fail = |phase| move |source| ConnectError { phase, address: address.clone(), source };
     match address {
         Address::Unix(path) => within(deadline, UnixStream::connect(path)).await.map(Stream::Unix),
-        Address::Tcp(address) => within(deadline, TcpStream::connect(address)).await.and_then(prepared),
+        Address::Tcp(address) => within(deadline, dial(*address)).await,
         Address::Host { host, port } => {
             let lookup = within(deadline, tokio::net::lookup_host((host.as_str(), *port))).await;
             within(deadline, first_of(lookup.map_err(fail(ConnectPhase::Resolve))?)).await
@@ -91,7 +92,7 @@ async fn within<T>(deadline: Option<Instant>, step: impl Future<Output = io::Res
 async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Stream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
-        match TcpStream::connect(address).await.and_then(prepared) {
+        match dial(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
@@ -99,7 +100,10 @@ async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Str
     Err(last)
 }
 
-fn prepared(stream: TcpStream) -> io::Result<Stream> {
+async fn dial(address: SocketAddr) -> io::Result<Stream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    do_not_pace(&socket, address);
+    let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(Stream::Tcp(stream))
 }

@@ -26,6 +26,7 @@ mod first_octets;
 mod handover;
 #[cfg(all(test, clearway_loom))]
 mod loom_models;
+mod loopback;
 mod op_queue;
 mod peer;
 mod stream;

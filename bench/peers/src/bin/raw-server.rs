@@ -97,6 +97,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (port, scheduler, work) = read_flags()?;
     scheduler.build()?.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        // A floor does not pace on loopback, whatever the system's choice is. Without this algorithm it isn't Linux.
+        let _ = socket2::SockRef::from(&listener).set_tcp_congestion(b"reno");
         clearway_peers::announce(listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;
