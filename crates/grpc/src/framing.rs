@@ -117,6 +117,16 @@ enum State {
 
 const START: State = State::Prefix { octets: [0; PREFIX], filled: 0 };
 
+/// Takes octets of a prefix that comes in pieces; it is given out when it is whole.
+fn fill(octets: &mut [u8; PREFIX], filled: &mut usize, input: &mut &[u8]) -> Option<[u8; PREFIX]> {
+    let missing = PREFIX.saturating_sub(*filled);
+    let (head, rest) = input.split_at_checked(missing).unwrap_or((*input, &[]));
+    octets.get_mut(*filled..)?.get_mut(..head.len())?.copy_from_slice(head);
+    *filled = filled.saturating_add(head.len());
+    *input = rest;
+    (*filled == PREFIX).then_some(*octets)
+}
+
 /// Takes messages out of one direction of a call.
 #[derive(Debug)]
 pub(crate) struct Assembler {
@@ -177,18 +187,17 @@ impl Assembler {
             return Ok(None);
         }
         if let State::Prefix { octets, filled } = &mut self.state {
-            let mut prefix = *octets;
-            let missing = PREFIX.saturating_sub(*filled);
-            let (head, rest) = input.split_at_checked(missing).unwrap_or((*input, &[]));
-            if let Some(place) = prefix.get_mut(*filled..).and_then(|place| place.get_mut(..head.len())) {
-                place.copy_from_slice(head);
-            }
-            *input = rest;
-            if head.len() < missing {
-                *filled = filled.saturating_add(head.len());
-                *octets = prefix;
-                return Ok(None);
-            }
+            let prefix = match input.split_first_chunk::<PREFIX>() {
+                // Mostly it lies whole in the input.
+                Some((whole, rest)) if *filled == 0 => {
+                    *input = rest;
+                    *whole
+                }
+                _ => match fill(octets, filled, input) {
+                    Some(prefix) => prefix,
+                    None => return Ok(None),
+                },
+            };
             let (size, compressed) = self.check(prefix)?;
             if let Some((message, rest)) = input.split_at_checked(size) {
                 // It lies whole in the input: no copy.

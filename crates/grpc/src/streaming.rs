@@ -74,6 +74,7 @@ impl Source {
     }
 
     /// A message was taken and inflated; gives back what goes on.
+    #[inline]
     fn heard<'a>(&self, message: DecodeBuf<'a>) -> Result<DecodeBuf<'a>, Status> {
         let Some(follow) = &self.follow else { return Ok(message) };
         follow.received(message.remaining(), message.wire_octets())?;

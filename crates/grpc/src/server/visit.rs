@@ -79,8 +79,11 @@ impl Settled {
     /// Polls the handler in its context. Whoever does, it is here.
     fn poll(&mut self, cx: &mut Context<'_>, via: &mut Via<'_>) -> Poll<Outcome> {
         let Self { handler, context, .. } = self;
-        contain(|| context.enter(|| handler.as_mut().poll(cx, via)))
-            .unwrap_or_else(|status| Poll::Ready(Outcome::Status(status)))
+        match contain(|| context.enter(|| handler.as_mut().poll(cx, via))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(ready) => ready,
+            Err(status) => Poll::Ready(Outcome::Status(status)),
+        }
     }
 
     /// What hears of the call's end, the first time somebody asked for it.

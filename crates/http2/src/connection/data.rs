@@ -35,15 +35,14 @@ impl Rx {
     /// DATA counts against the connection's window by its whole length, whatever becomes of it, and that credit goes
     /// back at once: one unread stream can never stop another (RFC 9113 §6.9, trap of §5.1).
     #[allow(clippy::unused_self, reason = "a frame handler like the others")]
-    pub(super) fn account_data(&self, tx: &mut Tx, header: FrameHeader) -> Result<Lookup, Violation> {
+    pub(super) fn account_data(&self, tx: &mut Tx, header: FrameHeader) -> Result<(), Violation> {
         if header.stream_id == 0 {
             return Err(Violation::FrameOnStreamZero);
         }
         if header.flags.contains(Flags::PADDED) && header.length == 0 {
             return Err(Violation::FrameSize);
         }
-        let found = tx.streams.lookup(header.stream_id);
-        if found == Lookup::Idle {
+        if tx.streams.is_idle(header.stream_id) {
             return Err(Violation::FrameOnIdleStream);
         }
         if !tx.recv_window.received(header.length) {
@@ -51,19 +50,20 @@ impl Rx {
         }
         tx.connection_credit_used(header.length);
         tx.unearned = 0;
-        Ok(found)
+        Ok(())
     }
 
-    pub(super) fn begin_data<H: Handler>(
+    /// The frame's content begins, and goes on in `rest`.
+    pub(super) fn begin_data<'a, H: Handler>(
         &mut self,
         tx: &mut Tx,
         header: FrameHeader,
         layout: DataLayout,
-        found: Lookup,
+        rest: &'a [u8],
         handler: &mut H,
-    ) -> Result<(), Violation> {
+    ) -> Result<&'a [u8], Violation> {
         trace(tx, header, &[]);
-        let stream = self.admit_data(tx, header, layout, found, handler)?;
+        let stream = self.admit_data(tx, header, layout, handler)?;
         let data = DataInFlight {
             stream,
             stream_id: header.stream_id,
@@ -71,13 +71,12 @@ impl Rx {
             padding: layout.padding,
             end_stream: header.flags.contains(Flags::END_STREAM),
         };
-        self.phase = Phase::Data(data);
-        if layout.data == 0 {
-            // No content: nothing more has to come for the handler to hear of it.
-            self.deliver(tx, data, &[], handler)?;
-            self.phase = if layout.padding == 0 { Phase::Header } else { Phase::Skip(layout.padding) };
+        // Without content nothing more has to come for the handler to hear of it.
+        if layout.data == 0 || !rest.is_empty() {
+            return self.data(tx, rest, data, handler);
         }
-        Ok(())
+        self.phase = Phase::Data(data);
+        Ok(rest)
     }
 
     /// The stream a DATA frame is for, if it is to be delivered.
@@ -86,10 +85,9 @@ impl Rx {
         tx: &mut Tx,
         header: FrameHeader,
         layout: DataLayout,
-        found: Lookup,
         handler: &mut H,
     ) -> Result<Option<StreamKey>, Violation> {
-        let key = match found {
+        let key = match tx.streams.lookup(header.stream_id) {
             Lookup::Idle => return Err(Violation::FrameOnIdleStream),
             Lookup::Closed(why) => return closed_data(tx, header, why).map(|()| None),
             Lookup::Live(key) => key,

@@ -183,9 +183,7 @@ impl Rx {
             Phase::PadLength(header) => {
                 let Some((pad_length, rest)) = input.split_first() else { return Ok(input) };
                 let layout = DataLayout::padded(header.length, *pad_length)?;
-                let found = tx.streams.lookup(header.stream_id);
-                self.begin_data(tx, header, layout, found, handler)?;
-                Ok(rest)
+                self.begin_data(tx, header, layout, rest, handler)
             }
             Phase::Data(data) => self.data(tx, input, data, handler),
             Phase::Skip(left) => {
@@ -264,14 +262,13 @@ impl Rx {
         if header.kind == Kind::DATA {
             self.whole_frames = self.whole_frames.wrapping_add(1);
             self.phase = Phase::Header;
-            let found = self.account_data(tx, header)?;
+            self.account_data(tx, header)?;
             if header.flags.contains(Flags::PADDED) {
                 self.phase = Phase::PadLength(header);
-            } else {
-                let layout = DataLayout { data: header.length, padding: 0 };
-                self.begin_data(tx, header, layout, found, handler)?;
+                return Ok(rest);
             }
-            return Ok(rest);
+            let layout = DataLayout { data: header.length, padding: 0 };
+            return self.begin_data(tx, header, layout, rest, handler);
         }
         if header.kind.0 > Kind::CONTINUATION.0 {
             // RFC 9113 §4.1: unknown types are ignored; ignoring is not free.

@@ -121,11 +121,16 @@ impl Streams {
         MAX_STREAM_ID.checked_sub(self.next_local).map_or(0, |rest| rest / 2 + 1)
     }
 
+    /// True for an id that was not used yet.
+    #[inline]
+    pub(crate) fn is_idle(&self, id: u32) -> bool {
+        if self.is_local(id) { id >= self.next_local } else { id > self.last_remote }
+    }
+
     #[inline]
     pub(crate) fn lookup(&self, id: u32) -> Lookup {
         // First, because it takes no search: most of what is looked up is new, or in its place in the ring.
-        let idle = if self.is_local(id) { id >= self.next_local } else { id > self.last_remote };
-        if idle {
+        if self.is_idle(id) {
             return Lookup::Idle;
         }
         if let Some(slot) = self.slot_of(id)
