@@ -12,6 +12,7 @@
 mod pick_first;
 mod spread;
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use clearway_transport::Address;
@@ -21,6 +22,9 @@ use crate::client::{Ops, StartCall};
 
 pub(crate) use pick_first::PickFirst;
 pub(crate) use spread::{Load, Order, Spread};
+
+/// How long an attempt to connect has before another address is tried beside it (RFC 8305 §5, gRFC A61).
+pub(crate) const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Where a call goes.
 pub(crate) enum Pick {
@@ -70,7 +74,7 @@ pub(crate) enum Next {
     Rest,
     /// Ask the resolver.
     Resolve,
-    /// Connect to this address.
+    /// Connect to this address, beside those that were asked for already.
     Connect(Address),
     /// Wait as long as the back-off says, then tell the policy.
     BackOff,
@@ -89,10 +93,12 @@ pub(crate) trait Policy: Send {
     fn wanted(&mut self) -> Reaction;
     /// The resolver answered.
     fn resolved(&mut self, answer: Result<Vec<Address>, Status>) -> Reaction;
-    /// The connection asked for is up: calls to its address go where this says. Comes again when there are more connections to the
+    /// A connection asked for is up, and the others are not needed any more: calls to its address go where this says. Comes again when there are more connections to the
     /// address, or fewer.
     fn ready(&mut self, connections: Arc<dyn Picker>) -> Reaction;
-    /// The connection asked for could not be made.
+    /// The connection asked for last is not up after [`CONNECTION_ATTEMPT_DELAY`]: another may be faster.
+    fn slow(&mut self) -> Reaction;
+    /// A connection asked for could not be made.
     fn failed(&mut self, why: Status) -> Reaction;
     /// No connection to the address takes calls any more.
     fn gone(&mut self) -> Reaction;

@@ -1,9 +1,11 @@
 //! `pick_first`: connections to one address, the first that takes one (gRPC's load balancing page, gRFC A62).
 //!
+//! Addresses are tried in order; one that takes long is not waited for, the next is tried beside it (gRFC A61, RFC 8305).
+//!
 //! Without calls it has no connection and stays idle. When every address failed it says so and tries again after the
 //! back-off, and calls fail until a connection is up (A62: the failure is sticky).
 //!
-//! Left out: trying addresses side by side (gRFC A61), shuffling them.
+//! Left out: pauses between passes for each address alone; the back-off is for all of them.
 
 use std::sync::Arc;
 use std::vec;
@@ -20,6 +22,8 @@ use crate::{Code, Status};
 pub(crate) struct PickFirst {
     /// Addresses that were not tried in this pass.
     left: vec::IntoIter<Address>,
+    /// Attempts that neither failed nor brought a connection.
+    under_way: usize,
     /// Calls fail until a connection is up.
     failing: bool,
 }
@@ -29,11 +33,18 @@ impl PickFirst {
         Some(Published { state, picker: Arc::new(QueueAll) })
     }
 
-    /// Tries the next address; after the last one calls fail with what went wrong there.
+    /// Tries the next address, if there is one.
+    fn try_next(&mut self) -> Option<Next> {
+        let address = self.left.next()?;
+        self.under_way = self.under_way.saturating_add(1);
+        Some(Next::Connect(address))
+    }
+
+    /// The same; when there is none, and the last attempt is over, calls fail with what went wrong there.
     fn advance(&mut self, why: impl FnOnce() -> Status) -> Reaction {
-        match self.left.next() {
-            Some(address) => Reaction { publish: None, next: Next::Connect(address) },
-            None => self.give_up(why()),
+        match self.try_next() {
+            None if self.under_way == 0 => self.give_up(why()),
+            next => Reaction { publish: None, next: next.unwrap_or(Next::Rest) },
         }
     }
 
@@ -54,7 +65,7 @@ impl Policy for PickFirst {
     fn resolved(&mut self, answer: Result<Vec<Address>, Status>) -> Reaction {
         match answer {
             Ok(addresses) => {
-                self.left = addresses.into_iter();
+                (self.left, self.under_way) = (addresses.into_iter(), 0);
                 self.advance(|| Status::from_transport(Code::Unavailable, unsent(TransportEvent::NoAddress)))
             }
             Err(why) => self.give_up(why),
@@ -62,13 +73,17 @@ impl Policy for PickFirst {
     }
 
     fn ready(&mut self, connections: Arc<dyn Picker>) -> Reaction {
-        self.failing = false;
-        self.left = Vec::new().into_iter();
+        *self = Self::default();
         let publish = Some(Published { state: Connectivity::Ready, picker: connections });
         Reaction { publish, next: Next::Rest }
     }
 
+    fn slow(&mut self) -> Reaction {
+        Reaction { publish: None, next: self.try_next().unwrap_or(Next::Rest) }
+    }
+
     fn failed(&mut self, why: Status) -> Reaction {
+        self.under_way = self.under_way.saturating_sub(1);
         self.advance(|| why)
     }
 
@@ -134,6 +149,20 @@ mod tests {
             ("ready: connection".to_owned(), Next::Rest)
         );
         assert_eq!(told(policy.gone()), ("idle: queue".to_owned(), Next::Rest));
+    }
+
+    #[test]
+    fn the_next_address_is_tried_beside_one_that_is_slow() {
+        let mut policy = PickFirst::default();
+        let _ = policy.wanted();
+        assert_eq!(told(policy.resolved(Ok(addresses(&[1, 2, 3])))), (String::new(), connect(1)));
+        assert_eq!(told(policy.slow()), (String::new(), connect(2)));
+        assert_eq!(told(policy.failed(why("a"))), (String::new(), connect(3)));
+        assert_eq!(told(policy.slow()), (String::new(), Next::Rest), "there is no other");
+        assert_eq!(told(policy.failed(why("b"))), (String::new(), Next::Rest), "one is under way");
+        assert_eq!(told(policy.failed(why("c"))), ("failure: fail c".to_owned(), Next::BackOff));
+        assert_eq!(told(policy.resolved(Ok(addresses(&[1])))), (String::new(), connect(1)));
+        assert_eq!(told(policy.failed(why("d"))).1, Next::BackOff, "the passes before do not count");
     }
 
     #[test]

@@ -15,6 +15,36 @@ use super::knobs::balancing::LoadBalancing;
 /// The least time between two questions.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// The addresses in an order in which both families get their turn early, since one of them may lead nowhere (RFC 8305 §4): the
+/// first, the first of another family, the second, and so on.
+pub(super) fn by_turns(all: Vec<Address>) -> Vec<Address> {
+    let Some(first) = all.first().cloned() else { return all };
+    let (own, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|address| same_family(&first, address));
+    let (mut own, mut other) = (own.into_iter(), other.into_iter());
+    let mut turns = Vec::with_capacity(own.len().saturating_add(other.len()));
+    loop {
+        let pair = [own.next(), other.next()];
+        if pair.iter().all(Option::is_none) {
+            return turns;
+        }
+        turns.extend(pair.into_iter().flatten());
+    }
+}
+
+/// The addresses in an order of chance (gRFC A62): each draws a number.
+pub(super) fn shuffled(all: Vec<Address>, mut chance: impl FnMut() -> f64) -> Vec<Address> {
+    let mut drawn: Vec<_> = all.into_iter().map(|address| (chance(), address)).collect();
+    drawn.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    drawn.into_iter().map(|(_, address)| address).collect()
+}
+
+fn same_family(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => one.is_ipv4() == other.is_ipv4(),
+        _ => core::mem::discriminant(one) == core::mem::discriminant(other),
+    }
+}
+
 /// The last answer.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
@@ -47,23 +77,56 @@ impl Addresses {
     ///
     /// A name may have addresses of both families, of the same servers: those of the other family are for others.
     pub(super) fn around(&self, first: &Address, balancing: LoadBalancing) -> Vec<Address> {
-        let same_family = |address: &&Address| match (first, address) {
-            (Address::Tcp(first), Address::Tcp(other)) => first.is_ipv4() == other.is_ipv4(),
-            _ => core::mem::discriminant(first) == core::mem::discriminant(*address),
-        };
         if balancing == LoadBalancing::PickFirst || !self.all.contains(first) {
             return vec![first.clone()];
         }
-        self.all.iter().filter(same_family).cloned().collect()
+        self.all.iter().filter(|address| same_family(first, address)).cloned().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     fn all(addresses: &[&str]) -> Vec<Address> {
         addresses.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn both_families_get_their_turn() {
+        let order = |of: &[&str]| by_turns(all(of));
+        assert_eq!(
+            order(&["[::1]:1", "[::1]:2", "[::1]:3", "1.1.1.1:4"]),
+            all(&["[::1]:1", "1.1.1.1:4", "[::1]:2", "[::1]:3"])
+        );
+        assert_eq!(order(&["1.1.1.1:1", "[::1]:2", "[::1]:3"]), all(&["1.1.1.1:1", "[::1]:2", "[::1]:3"]));
+        assert_eq!(
+            order(&["1.1.1.1:1", "unix:/a", "1.1.1.1:2"]),
+            all(&["1.1.1.1:1", "unix:/a", "1.1.1.1:2"])
+        );
+        assert_eq!(order(&[]), []);
+    }
+
+    #[test]
+    fn every_order_may_come() {
+        let three = all(&["1.1.1.1:1", "1.1.1.1:2", "1.1.1.1:3"]);
+        let draw = |numbers: [f64; 3]| {
+            let mut numbers = numbers.into_iter();
+            shuffled(three.clone(), || numbers.next().unwrap())
+        };
+        let draws = [
+            [0.0, 0.5, 1.0],
+            [0.0, 1.0, 0.5],
+            [0.5, 0.0, 1.0],
+            [0.5, 1.0, 0.0],
+            [1.0, 0.0, 0.5],
+            [1.0, 0.5, 0.0],
+        ];
+        let orders: HashSet<_> = draws.map(draw).into_iter().collect();
+        assert_eq!(orders.len(), 6, "{orders:?}");
+        assert!(orders.iter().all(|order| three.iter().all(|address| order.contains(address))));
+        assert_eq!(draw([0.5; 3]), three);
     }
 
     #[test]

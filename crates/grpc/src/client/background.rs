@@ -5,7 +5,9 @@
 //! What the policy asks for comes first; when it wants nothing and an address has no connection, calls wait for streams, or a
 //! connection wears out, another one is made ([`super::pool`]).
 //!
-//! Invariant: at most one connection is being made at a time.
+//! Connections are made side by side, one to an address at a time ([`super::connecting`]).
+//!
+//! Invariant: while there is a connection the policy wants nothing.
 //! The task ends when the last handle of the channel is dropped; connections with calls under way outlive it.
 //!
 //! Sources: gRPC's connectivity page, its back-off page, RFC 9113 §6.8.
@@ -17,72 +19,59 @@ use core::task::Poll;
 use std::io;
 use std::sync::Arc;
 
-use clearway_http2::Connection;
-use clearway_transport::{
-    Address, Clock, CloseReason, ConnectError, ConnectFault, ConnectPhase, Driver, OpQueue,
-};
+use clearway_transport::{Address, CloseReason, ConnectPhase};
 use tokio::time::Instant;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, by_turns, shuffled};
 use super::backoff::{Backoff, Budget};
 use super::channel::{ConnectionId, Event, Shared, WaitsFor};
-use super::connection::{ClientConnection, Ops};
-use super::endpoint::{DEFAULT_CONNECT_TIMEOUT, Dialed, Endpoint};
+use super::connecting::{Connecting, Purpose, Tried};
+use super::dial::{connect_failed, refused};
+use super::endpoint::{DEFAULT_CONNECT_TIMEOUT, Endpoint};
 use super::pool::{Pool, Want};
-use super::start::unsent;
-use crate::balance::{Connectivity, Next, PickFirst, Policy, Reaction};
-use crate::cause::TransportEvent;
-use crate::framing::config_for_messages;
-use crate::{Code, Status};
+use crate::Status;
+use crate::balance::{CONNECTION_ATTEMPT_DELAY, Connectivity, Next, PickFirst, Policy, Reaction};
+use crate::chance::chance;
 
 /// After so many connections in a row that ended without one response, the back-off applies although each of them was
 /// ready: a server that takes connections only to end them would be called in a loop.
 const USELESS: u32 = 3;
 
-/// What a step of the task came to.
+/// How many connections are made at a time, beside those the policy asks for.
+const MOST_AT_ONCE: usize = 64;
+
+/// What the task waited for and came to.
 enum Done {
+    /// For the policy.
     Resolved(Result<Vec<Address>, Status>),
-    Dialed(Address, Result<Dialed, Status>),
-    SettingsLate(Address),
+    /// While there are connections.
+    ResolvedAgain(Result<Vec<Address>, Status>),
     Rested,
+    /// An attempt to connect.
+    Failed(Tried, Status),
 }
 
-type Step = Pin<Box<dyn Future<Output = Done> + Send>>;
-
-/// What a connection is being made for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Purpose {
-    /// The policy asked for it.
-    Policy,
-    /// There are others, and they do not suffice.
-    Another,
-}
-
-/// A connection whose peer's SETTINGS have not come.
-struct Candidate {
-    id: ConnectionId,
-    ops: Ops,
-    address: Address,
-}
+type Step<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The task; see the [module](self).
 pub(super) struct Background {
     shared: Arc<Shared>,
     endpoint: Arc<Endpoint>,
     policy: Box<dyn Policy>,
+    /// What the policy waits for beside connections: the resolver, or the end of a back-off.
+    step: Option<Step<Done>>,
+    /// The resolver is asked again.
+    asking_again: Option<Step<Done>>,
     backoff: Backoff,
+    /// When the policy's last pass over the addresses began.
     attempt_began: Instant,
-    /// What the connection being made may take.
-    budget: Budget,
-    /// The same, while the name is resolved: the first address gets what is left.
+    /// What the first attempt of a pass may take: what resolving the name left.
     resolving: Option<Budget>,
-    step: Option<Step>,
-    /// What the step, or the candidate, is for.
-    purpose: Purpose,
-    candidate: Option<Candidate>,
+    /// When the attempt the policy asked for last counts as slow.
+    slow_at: Option<Instant>,
+    connecting: Connecting,
     pool: Pool,
     addresses: Addresses,
-    next_id: ConnectionId,
     /// The last state published.
     state: Connectivity,
     last_error: Option<Status>,
@@ -92,20 +81,20 @@ pub(super) struct Background {
 
 impl Background {
     pub(super) fn new(shared: Arc<Shared>, endpoint: Endpoint) -> Self {
+        let endpoint = Arc::new(endpoint);
         Self {
-            shared,
             backoff: Backoff::new(endpoint.jitter),
             policy: Box::new(PickFirst::default()),
-            attempt_began: Instant::now(),
-            budget: Budget::new(Instant::now(), DEFAULT_CONNECT_TIMEOUT),
-            resolving: None,
             step: None,
-            purpose: Purpose::Policy,
-            candidate: None,
+            asking_again: None,
+            attempt_began: Instant::now(),
+            resolving: None,
+            slow_at: None,
+            connecting: Connecting::new(Arc::clone(&shared), Arc::clone(&endpoint)),
             pool: Pool::new(endpoint.balancing().order(), endpoint.jitter),
             addresses: Addresses::default(),
-            endpoint: Arc::new(endpoint),
-            next_id: 0,
+            shared,
+            endpoint,
             state: Connectivity::Idle,
             last_error: None,
             useless: 0,
@@ -124,27 +113,35 @@ impl Background {
                 let reaction = self.policy.wanted();
                 self.react(reaction);
             }
+            if self.slow_at.take_if(|at| *at <= Instant::now()).is_some() {
+                let reaction = self.policy.slow();
+                self.react(reaction);
+            }
             self.place_waiting();
             let retry = self.want_another();
             let deadline = self.shared.expire_waiting(self.waits_for());
-            if let Some(done) = self.next([deadline, retry].into_iter().flatten().min()).await {
+            if let Some(done) = self.next([deadline, retry, self.slow_at].into_iter().flatten().min()).await {
                 self.on_done(done);
             }
         }
     }
 
-    /// Waits for the step under way, for mail, or for the deadline of a waiting call.
-    async fn next(&mut self, deadline: Option<Instant>) -> Option<Done> {
+    /// Waits for what is under way, for mail, or for this time.
+    async fn next(&mut self, wake_at: Option<Instant>) -> Option<Done> {
         let shared = Arc::clone(&self.shared);
         let mut mail = core::pin::pin!(shared.notify.notified());
-        let mut timer = core::pin::pin!(deadline.map(tokio::time::sleep_until));
-        let step = &mut self.step;
+        let mut timer = core::pin::pin!(wake_at.map(tokio::time::sleep_until));
         poll_fn(|cx| {
-            if let Some(future) = step
-                && let Poll::Ready(done) = future.as_mut().poll(cx)
-            {
-                *step = None;
-                return Poll::Ready(Some(done));
+            for step in [&mut self.step, &mut self.asking_again] {
+                if let Some(future) = step
+                    && let Poll::Ready(done) = future.as_mut().poll(cx)
+                {
+                    *step = None;
+                    return Poll::Ready(Some(done));
+                }
+            }
+            if let Poll::Ready((tried, why)) = self.connecting.poll_failed(cx) {
+                return Poll::Ready(Some(Done::Failed(tried, why)));
             }
             let late = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready());
             if late || mail.as_mut().poll(cx).is_ready() { Poll::Ready(None) } else { Poll::Pending }
@@ -167,23 +164,24 @@ impl Background {
         }
     }
 
-    /// The candidate takes calls.
+    /// A connection takes calls. With the first one the policy has what it wanted, whoever asked for it.
     fn ready(&mut self, connection: ConnectionId) {
-        let Some(Candidate { id, ops, address }) =
-            self.candidate.take_if(|candidate| candidate.id == connection)
-        else {
+        let Some((Tried { address, purpose, began }, ops)) = self.connecting.ready(connection) else {
             return;
         };
-        self.step = None;
         self.last_error = None;
         if self.useless < USELESS {
             self.backoff.reset();
             self.pool.encourage(&address);
         }
-        if self.purpose == Purpose::Policy {
+        if purpose == Purpose::Policy {
             self.pool.settle(self.addresses.around(&address, self.endpoint.balancing()));
         }
-        self.pool.add(id, ops, address);
+        let pool = &self.pool;
+        self.connecting.policy_has_one(|address| pool.calls_go_to(address));
+        (self.step, self.slow_at, self.resolving) = (None, None, None);
+        self.attempt_began = self.attempt_began.max(began);
+        self.pool.add(connection, ops, address, began);
         self.connections_changed();
     }
 
@@ -197,71 +195,61 @@ impl Background {
 
     /// A connection takes no calls any more. One that is in no pool drains by itself.
     fn lost(&mut self, connection: ConnectionId, reason: Option<CloseReason>, answered: bool) {
-        if let Some(address) = self.pool.lost(connection, answered) {
+        if let Some((address, began)) = self.pool.lost(connection, answered) {
             self.useless = if answered { 0 } else { self.useless.saturating_add(1) };
             if self.useless >= USELESS {
-                self.pool.put_off(&address, self.attempt_began);
+                self.pool.put_off(&address, began);
             }
             self.addresses.doubt();
             self.connections_changed();
-        } else if let Some(candidate) = self.candidate.take_if(|candidate| candidate.id == connection) {
-            self.step = None;
-            let fault = reason.as_ref().map_or(ConnectFault::Ended, CloseReason::connect_fault);
-            // A server of TLS 1.3 refuses a client's certificate when the handshake is over for the client.
-            let phase = if matches!(fault, ConnectFault::Tls(_)) {
-                ConnectPhase::Tls
-            } else {
-                ConnectPhase::Settings
-            };
-            let error =
-                reason.map_or_else(|| "the peer is going away".to_owned(), |reason| reason.to_string());
-            let why = self.failure(phase, &candidate.address, fault, error);
-            self.failed(&candidate.address, why);
+        } else if let Some((tried, why)) = self.connecting.lost(connection, reason.as_ref()) {
+            self.failed(&tried, why);
         }
     }
 
-    /// The connection that was being made could not be.
-    fn failed(&mut self, address: &Address, why: Status) {
+    /// A connection could not be made.
+    fn failed(&mut self, tried: &Tried, why: Status) {
         self.last_error = Some(why.clone());
-        match self.purpose {
+        match tried.purpose {
             Purpose::Policy => {
                 let reaction = self.policy.failed(why);
                 self.react(reaction);
             }
             // The others go on.
             Purpose::Another => {
-                self.pool.put_off(address, self.attempt_began);
+                self.pool.put_off(&tried.address, tried.began);
                 self.addresses.doubt();
             }
         }
     }
 
-    /// Makes another connection if an address has none, calls wait for streams, or one wears out; or asks the resolver again.
+    /// Makes more connections if addresses have none, calls wait for streams, or one wears out; and asks the resolver again.
     /// Says when to look again if that is to be later.
     fn want_another(&mut self) -> Option<Instant> {
-        if self.step.is_some() || self.candidate.is_some() {
-            return None;
-        }
         if self.shared.places.taken() == 0 {
             self.pool.relax();
         }
         let now = Instant::now();
-        let ask_at = self.addresses.ask_at().filter(|_| self.pool.is_spread() && !self.pool.is_empty());
+        let may_ask = self.asking_again.is_none() && self.pool.is_spread() && !self.pool.is_empty();
+        let ask_at = self.addresses.ask_at().filter(|_| may_ask);
         if ask_at.is_some_and(|at| at <= now) {
-            self.purpose = Purpose::Another;
-            self.step = Some(self.resolution(now));
+            let answer = self.resolution(now);
+            self.asking_again = Some(Box::pin(async move { Done::ResolvedAgain(answer.await) }));
             return None;
         }
-        let most = self.endpoint.connections.most;
-        match self.pool.wants_another(self.shared.has_waiting(), most, now) {
-            Want::Nothing => ask_at,
-            Want::Later(at) => Some(ask_at.map_or(at, |ask_at| ask_at.min(at))),
-            Want::To(address) => {
-                self.attempt_began = now;
-                self.dial(address, Purpose::Another);
-                None
+        let (most, waiting) = (self.endpoint.connections.most, self.shared.has_waiting());
+        while self.connecting.len() < MOST_AT_ONCE {
+            let connecting = &self.connecting;
+            match self.pool.wants_another(waiting, most, now, |address| connecting.since(address)) {
+                Want::Nothing => return ask_at,
+                Want::Later(at) => return Some(ask_at.map_or(at, |ask_at| ask_at.min(at))),
+                Want::To(address) => {
+                    let budget = self.budget_from(now);
+                    self.connecting.start(address, Purpose::Another, budget);
+                }
             }
         }
+        ask_at
     }
 
     /// The resolver was asked again, while there are connections.
@@ -288,33 +276,15 @@ impl Background {
 
     fn on_done(&mut self, done: Done) {
         let reaction = match done {
-            Done::Resolved(answer) if self.purpose == Purpose::Another => {
-                self.resolved_again(answer);
-                return;
-            }
             Done::Resolved(answer) => {
                 if let Ok(addresses) = &answer {
                     self.addresses.said(addresses.clone(), Instant::now());
                 }
                 self.last_error = answer.as_ref().err().cloned().or(self.last_error.take());
-                self.policy.resolved(answer)
+                self.policy.resolved(answer.map(|all| by_turns(self.in_order(all))))
             }
-            Done::Dialed(address, Ok(dialed)) => {
-                self.begin(address, dialed);
-                return;
-            }
-            Done::Dialed(address, Err(why)) => {
-                self.failed(&address, why);
-                return;
-            }
-            Done::SettingsLate(address) => {
-                self.give_up_candidate();
-                let error = self.budget.late();
-                let fault = ConnectFault::of(&error);
-                let why = self.failure(ConnectPhase::Settings, &address, fault, error.to_string());
-                self.failed(&address, why);
-                return;
-            }
+            Done::ResolvedAgain(answer) => return self.resolved_again(answer),
+            Done::Failed(tried, why) => return self.failed(&tried, why),
             Done::Rested => self.policy.rested(),
         };
         self.react(reaction);
@@ -328,7 +298,12 @@ impl Background {
         match reaction.next {
             Next::Rest => {}
             Next::Resolve => self.resolve(),
-            Next::Connect(address) => self.dial(address, Purpose::Policy),
+            Next::Connect(address) => {
+                let now = Instant::now();
+                let budget = self.resolving.take().unwrap_or_else(|| self.budget_from(now));
+                self.connecting.start(address, Purpose::Policy, budget);
+                self.slow_at = Some(now + CONNECTION_ATTEMPT_DELAY);
+            }
             Next::BackOff => {
                 let until = self.attempt_began + self.backoff.next();
                 self.step = Some(Box::pin(async move {
@@ -339,93 +314,41 @@ impl Background {
         }
     }
 
-    fn give_up_candidate(&mut self) {
-        if let Some(candidate) = self.candidate.take() {
-            candidate.ops.abort();
-        }
+    /// The order in which the policy tries addresses, but for their families.
+    fn in_order(&self, all: Vec<Address>) -> Vec<Address> {
+        let chance = || self.endpoint.jitter.unwrap_or_else(chance);
+        if self.endpoint.shuffles() { shuffled(all, chance) } else { all }
     }
 
     fn resolve(&mut self) {
-        // Another connection was being made when the last of the others was lost: the policy begins anew.
-        self.give_up_candidate();
-        self.purpose = Purpose::Policy;
         let now = Instant::now();
         let not_before = if self.useless < USELESS { now } else { self.attempt_began + self.backoff.next() };
         self.attempt_began = now.max(not_before);
         self.resolving = Some(self.budget_from(self.attempt_began));
-        self.step = Some(self.resolution(not_before));
+        self.asking_again = None;
+        let answer = self.resolution(not_before);
+        self.step = Some(Box::pin(async move { Done::Resolved(answer.await) }));
     }
 
     /// Asks the resolver, not before this.
-    fn resolution(&self, not_before: Instant) -> Step {
+    fn resolution(&self, not_before: Instant) -> Step<Result<Vec<Address>, Status>> {
         let endpoint = Arc::clone(&self.endpoint);
         let budget = self.budget_from(not_before);
         Box::pin(async move {
             tokio::time::sleep_until(not_before).await;
             if let Some(why) = endpoint.refusal() {
                 let error = io::Error::new(io::ErrorKind::InvalidInput, why);
-                return Done::Resolved(Err(connect_failed(
-                    ConnectPhase::Resolve,
-                    endpoint.to_string(),
-                    &error,
-                )));
+                return Err(connect_failed(ConnectPhase::Resolve, endpoint.to_string(), &error));
             }
             if let Some(address) = endpoint.custom_address() {
-                return Done::Resolved(Ok(vec![address]));
+                return Ok(vec![address]);
             }
             let resolve = async { Ok(endpoint.target().resolve().await) };
-            Done::Resolved(match budget.within(resolve).await {
+            match budget.within(resolve).await {
                 Ok(answer) => answer.map_err(|error| refused(&error)),
                 Err(late) => Err(connect_failed(ConnectPhase::Resolve, endpoint.to_string(), &late)),
-            })
+            }
         })
-    }
-
-    fn dial(&mut self, address: Address, purpose: Purpose) {
-        self.purpose = purpose;
-        let resolving = self.resolving.take().filter(|_| purpose == Purpose::Policy);
-        self.budget = resolving.unwrap_or_else(|| self.budget_from(Instant::now()));
-        let (endpoint, budget) = (Arc::clone(&self.endpoint), self.budget);
-        self.step = Some(Box::pin(async move {
-            let dialed = endpoint.dial(&address, budget).await.map_err(|error| refused(&error));
-            Done::Dialed(address, dialed)
-        }));
-    }
-
-    /// The bytes can flow: the connection's own task takes over, and has to hear from the peer in time.
-    fn begin(&mut self, address: Address, dialed: Dialed) {
-        let id = self.next_id;
-        self.next_id = self.next_id.wrapping_add(1);
-        let (clock, peer) = (Clock::start(), dialed.peer());
-        let ops: Ops = Arc::new(OpQueue::default());
-        let mut connection = Connection::client(
-            self.shared.pace.configure(config_for_messages(&self.endpoint.http2)),
-            clock.now(),
-        );
-        connection.limit_life(self.endpoint.connections.life, clock.now());
-        if let Some(observe) = &self.endpoint.observe {
-            connection.observe(observe(&peer));
-        }
-        let (shared, queue) = (Arc::clone(&self.shared), Arc::clone(&ops));
-        let app = ClientConnection::new(id, shared, Arc::clone(&ops), peer.clone(), clock);
-        let config = self.endpoint.driver.clone();
-        // The tasks live as long as their connections do, which may be longer than this one.
-        match dialed {
-            Dialed::Stream(io) => {
-                let io = self.endpoint.watched(io);
-                tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config));
-            }
-            Dialed::Custom(io) => {
-                let io = self.endpoint.watched(io);
-                tokio::spawn(Driver::new(io, peer, connection, app, queue, clock, config));
-            }
-        }
-        self.candidate = Some(Candidate { id, ops, address: address.clone() });
-        let budget = self.budget;
-        self.step = Some(Box::pin(async move {
-            budget.spent().await;
-            Done::SettingsLate(address)
-        }));
     }
 
     /// What an attempt that begins then may take (gRPC's back-off page): after many failures as long as the wait after it.
@@ -455,15 +378,6 @@ impl Background {
             }
         }
     }
-
-    fn failure(&self, phase: ConnectPhase, address: &Address, fault: ConnectFault, error: String) -> Status {
-        let address = if self.endpoint.custom_address().is_some() {
-            self.endpoint.to_string()
-        } else {
-            address.to_string()
-        };
-        connect_status(phase, address, fault, error)
-    }
 }
 
 impl Drop for Background {
@@ -471,23 +385,6 @@ impl Drop for Background {
         // Also when the runtime goes down: nobody may wait for a task that is gone.
         self.shared.bury();
         self.pool.drain();
-        if let Some(candidate) = &self.candidate {
-            candidate.ops.drain();
-        }
+        self.connecting.drain();
     }
-}
-
-fn connect_failed(phase: ConnectPhase, address: String, error: &io::Error) -> Status {
-    connect_status(phase, address, ConnectFault::of(error), error.to_string())
-}
-
-fn connect_status(phase: ConnectPhase, address: String, fault: ConnectFault, error: String) -> Status {
-    Status::from_transport(
-        Code::Unavailable,
-        unsent(TransportEvent::Connect { phase, address, fault, error }),
-    )
-}
-
-fn refused(error: &ConnectError) -> Status {
-    connect_failed(error.phase, error.address.to_string(), &error.source)
 }

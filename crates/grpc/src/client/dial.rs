@@ -1,14 +1,17 @@
-//! How an endpoint's connection is made: TCP or what the program brings, then TLS if it is spoken; all of it within a budget.
+//! How an endpoint's connection is made: TCP or what the program brings, then TLS if it is spoken; all of it within a budget. And
+//! the status of calls when it can't be made.
 
-#[cfg(feature = "tls")]
 use std::io;
 
-use clearway_transport::{Address, ConnectError, ConnectPhase};
+use clearway_transport::{Address, ConnectError, ConnectFault, ConnectPhase};
 #[cfg(feature = "tls")]
 use clearway_transport::{Stream, tls::TlsConnector};
 
 use super::backoff::Budget;
 use super::endpoint::{Dialed, Endpoint};
+use super::start::unsent;
+use crate::cause::TransportEvent;
+use crate::{Code, Status};
 
 impl Endpoint {
     /// Connects to an address the resolver gave, and shakes hands if TLS is spoken.
@@ -50,4 +53,24 @@ async fn shake_hands(tls: &TlsConnector, below: Dialed, host: &str) -> io::Resul
         Dialed::Stream(stream) => Dialed::Stream(Stream::Tls(Box::new(tls.connect(stream, host).await?))),
         Dialed::Custom(custom) => Dialed::Custom(Box::new(tls.connect(custom, host).await?)),
     })
+}
+
+pub(super) fn connect_failed(phase: ConnectPhase, address: String, error: &io::Error) -> Status {
+    connect_status(phase, address, ConnectFault::of(error), error.to_string())
+}
+
+pub(super) fn connect_status(
+    phase: ConnectPhase,
+    address: String,
+    fault: ConnectFault,
+    error: String,
+) -> Status {
+    Status::from_transport(
+        Code::Unavailable,
+        unsent(TransportEvent::Connect { phase, address, fault, error }),
+    )
+}
+
+pub(super) fn refused(error: &ConnectError) -> Status {
+    connect_failed(error.phase, error.address.to_string(), &error.source)
 }

@@ -30,6 +30,7 @@ mod attempts;
 mod background;
 mod backoff;
 mod channel;
+mod connecting;
 mod connection;
 mod dial;
 mod endpoint;

@@ -14,6 +14,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use clearway_transport::Address;
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::channel::ConnectionId;
 use super::connection::{ClientOp, Ops};
-use crate::balance::{Load, One, Order, Picker, Spread};
+use crate::balance::{CONNECTION_ATTEMPT_DELAY, Load, One, Order, Picker, Spread};
 
 /// How often to look whether there are calls again, while addresses have no connection because there were none.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ struct Member {
     id: ConnectionId,
     ops: Ops,
     address: Address,
+    /// When the attempt to make it did.
+    began: Instant,
     /// Once it is one of several.
     load: Option<Arc<Load>>,
     /// What [`Pool::picks`] was when it was made.
@@ -106,7 +109,7 @@ impl Pool {
     }
 
     /// A connection is ready. It takes the place of those to its address that are worn out.
-    pub(super) fn add(&mut self, id: ConnectionId, ops: Ops, address: Address) {
+    pub(super) fn add(&mut self, id: ConnectionId, ops: Ops, address: Address, began: Instant) {
         self.members.retain(|member| {
             let replaced = member.worn && member.address == address;
             if replaced {
@@ -116,7 +119,7 @@ impl Pool {
         });
         self.crowded = false;
         let since = self.picked();
-        self.members.push(Member { id, ops, address, load: None, since, worn: false });
+        self.members.push(Member { id, ops, address, began, load: None, since, worn: false });
     }
 
     fn picked(&self) -> usize {
@@ -128,16 +131,16 @@ impl Pool {
         Some(self.members.remove(at))
     }
 
-    /// A connection takes no more calls; says where it went to if it was one of these.
-    pub(super) fn lost(&mut self, id: ConnectionId, answered: bool) -> Option<Address> {
-        let Member { address, since, .. } = self.remove(id)?;
+    /// A connection takes no more calls; says where it went to, and when it was begun, if it was one of these.
+    pub(super) fn lost(&mut self, id: ConnectionId, answered: bool) -> Option<(Address, Instant)> {
+        let Member { address, since, began, .. } = self.remove(id)?;
         if !answered && since == self.picked() {
             self.let_rest(&address);
         }
-        Some(address)
+        Some((address, began))
     }
 
-    /// A connection was idle for long enough. Says what [`Pool::lost`] does.
+    /// A connection was idle for long enough. Says where it went to.
     pub(super) fn rest(&mut self, id: ConnectionId) -> Option<Address> {
         let address = self.remove(id)?.address;
         self.let_rest(&address);
@@ -183,6 +186,11 @@ impl Pool {
         self.sites.len() > 1
     }
 
+    /// True if calls go to this address, when there is a connection to it.
+    pub(super) fn calls_go_to(&self, address: &Address) -> bool {
+        self.sites.iter().any(|site| site.address == *address)
+    }
+
     /// One of these addresses that a connection goes to.
     pub(super) fn connected<'a>(&self, addresses: &'a [Address]) -> Option<&'a Address> {
         addresses.iter().find(|address| self.members.iter().any(|member| member.address == **address))
@@ -205,8 +213,15 @@ impl Pool {
         }
     }
 
-    /// Where another connection should go to. `waiting`: calls wait in the channel although it is ready.
-    pub(super) fn wants_another(&self, waiting: bool, cap: usize, now: Instant) -> Want {
+    /// Where another connection should go to. `waiting`: calls wait in the channel although it is ready. `since` says since when
+    /// one is being made to an address.
+    pub(super) fn wants_another(
+        &self,
+        waiting: bool,
+        cap: usize,
+        now: Instant,
+        since: impl Fn(&Address) -> Option<Instant>,
+    ) -> Want {
         let unclear = |member: &Member| {
             member.ops.is_closed() || member.load.as_ref().is_some_and(|load| !load.is_known())
         };
@@ -215,26 +230,47 @@ impl Pool {
             return Want::Nothing;
         }
         let (pressed, picked) = (waiting || self.crowded, self.picked());
-        let fresh = |site: &Site| {
-            self.members.iter().filter(|member| !member.worn && member.address == site.address).count()
+        let fresh = self.fresh();
+        let fresh = |site: &Site| fresh.get(&site.address).copied().unwrap_or(0);
+        // A second one to an address is the last resort: made alone, and when those to others had their time.
+        let second_at = self
+            .sites
+            .iter()
+            .filter_map(|site| Some((site, since(&site.address)?)))
+            .try_fold(now, |at, (site, began)| {
+                (fresh(site) == 0).then(|| at.max(began + CONNECTION_ATTEMPT_DELAY))
+            });
+        let place = |site: &'_ Site| match fresh(site) {
+            _ if since(&site.address).is_some() => None,
+            0 => (pressed || site.rests != Some(picked)).then_some(site.not_before),
+            there => second_at
+                .filter(|_| pressed && there < cap)
+                .map(|at| site.not_before.max(Some(at).filter(|at| now < *at))),
         };
-        let needs = |(fresh, site): &(usize, &Site)| {
-            let rests = site.rests == Some(picked);
-            if *fresh == 0 { pressed || !rests } else { pressed && *fresh < cap }
-        };
-        let mut sites: Vec<_> = self.sites.iter().map(|site| (fresh(site), site)).filter(needs).collect();
-        // Where the last attempt failed the next one may fail as slowly: those come last, and take turns.
-        sites.sort_by_key(|(fresh, site)| (site.not_before, *fresh));
+        let mut places: Vec<_> =
+            self.sites.iter().filter_map(|site| Some((place(site)?, fresh(site), &site.address))).collect();
+        // Where the last attempt failed the next one may fail, too: those come last, and take turns.
+        places.sort_by_key(|(at, fresh, _)| (*at, *fresh));
         // Nobody tells that there are calls again.
         let resting = self.sites.iter().any(|site| site.rests == Some(picked) && fresh(site) == 0);
         let mut later = resting.then(|| now + LOOK_AGAIN);
-        for (_, site) in sites {
-            match site.not_before.filter(|at| now < *at) {
+        for (at, _, address) in places {
+            match at.filter(|at| now < *at) {
                 Some(at) => later = Some(later.map_or(at, |other: Instant| other.min(at))),
-                None => return Want::To(site.address.clone()),
+                None => return Want::To(address.clone()),
             }
         }
         later.map_or(Want::Nothing, Want::Later)
+    }
+
+    /// How many connections there are to each address that are not worn out.
+    fn fresh(&self) -> HashMap<&Address, usize> {
+        let mut fresh = HashMap::new();
+        for member in self.members.iter().filter(|member| !member.worn) {
+            let count: &mut usize = fresh.entry(&member.address).or_default();
+            *count = count.saturating_add(1);
+        }
+        fresh
     }
 
     /// What the peer allows on each connection, if calls wait for that.
@@ -283,6 +319,15 @@ mod tests {
         Address::Tcp(([127, 0, 0, 1], port).into())
     }
 
+    /// No connection is being made.
+    fn none(_: &Address) -> Option<Instant> {
+        None
+    }
+
+    fn lost(pool: &mut Pool, id: ConnectionId, answered: bool) -> Option<Address> {
+        pool.lost(id, answered).map(|(address, _)| address)
+    }
+
     fn pool(ports: &[u16]) -> Pool {
         let mut pool = Pool::new(Order::LeastUsed, Some(0.5));
         pool.settle(ports.iter().map(|port| address(*port)));
@@ -292,56 +337,81 @@ mod tests {
     #[test]
     fn every_address_gets_a_connection_and_a_failing_one_its_own_back_off() {
         let (mut pool, now) = (pool(&[1, 2, 3, 2]), Instant::now());
-        assert_eq!(pool.wants_another(false, 4, now), Want::Nothing, "the first is the policy's");
-        pool.add(1, Ops::default(), address(2));
-        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(1)));
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::Nothing, "the first is the policy's");
+        pool.add(1, Ops::default(), address(2), Instant::now());
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::To(address(1)));
         pool.put_off(&address(1), now);
-        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(3)));
-        pool.add(3, Ops::default(), address(3));
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::To(address(3)));
+        pool.add(3, Ops::default(), address(3), Instant::now());
         let first = now + Duration::from_secs(1);
-        assert_eq!(pool.wants_another(false, 4, now), Want::Later(first));
-        assert_eq!(pool.wants_another(false, 4, first), Want::To(address(1)));
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::Later(first));
+        assert_eq!(pool.wants_another(false, 4, first, none), Want::To(address(1)));
         pool.put_off(&address(1), first);
-        assert_eq!(pool.wants_another(false, 4, first), Want::Later(first + Duration::from_millis(1_600)));
+        assert_eq!(
+            pool.wants_another(false, 4, first, none),
+            Want::Later(first + Duration::from_millis(1_600))
+        );
     }
 
     /// An address that swallows what is sent to it takes all of the time an attempt may take, which is longer than the first waits.
     #[test]
     fn addresses_that_fail_slowly_keep_no_other_waiting() {
         let (mut pool, mut now) = (pool(&[1, 2, 3, 4]), Instant::now());
-        pool.add(1, Ops::default(), address(4));
+        pool.add(1, Ops::default(), address(4), Instant::now());
         let mut tried = Vec::new();
         for _ in 0..5 {
-            let Want::To(to) = pool.wants_another(false, 4, now) else { panic!("some have none") };
+            let Want::To(to) = pool.wants_another(false, 4, now, none) else { panic!("some have none") };
             pool.put_off(&to, now);
             tried.push(to);
             now += Duration::from_secs(20);
         }
         assert_eq!(tried, [1, 2, 3, 1, 2].map(address));
         assert_eq!(
-            pool.wants_another(true, 4, now),
+            pool.wants_another(true, 4, now, none),
             Want::To(address(4)),
             "calls wait: where it works first"
         );
     }
 
     #[test]
+    fn connections_are_made_side_by_side() {
+        let (mut pool, now) = (pool(&[1, 2, 3]), Instant::now());
+        pool.add(1, Ops::default(), address(1), now);
+        let to_2 = |to: &Address| (*to == address(2)).then_some(now);
+        assert_eq!(pool.wants_another(false, 4, now, to_2), Want::To(address(3)), "nobody waits for the one");
+        let to_both = |to: &Address| (*to != address(1)).then_some(now);
+        assert_eq!(pool.wants_another(false, 4, now, to_both), Want::Nothing);
+        let soon = now + CONNECTION_ATTEMPT_DELAY;
+        assert_eq!(pool.wants_another(true, 4, now, to_both), Want::Later(soon), "those may suffice");
+        assert_eq!(pool.wants_another(true, 4, soon, to_both), Want::To(address(1)));
+        assert_eq!(
+            pool.wants_another(true, 4, soon, |_| Some(now)),
+            Want::Nothing,
+            "a second one is made alone"
+        );
+        pool.add(2, Ops::default(), address(2), now);
+        pool.add(3, Ops::default(), address(3), now);
+        let to_1 = |to: &Address| (*to == address(1)).then_some(now);
+        assert_eq!(pool.wants_another(true, 4, soon, to_1), Want::Nothing, "also one to another address");
+    }
+
+    #[test]
     fn calls_that_wait_get_a_connection_where_there_are_fewest() {
         let (mut pool, now) = (pool(&[1, 2]), Instant::now());
         for (id, port) in [(1, 1), (2, 2), (3, 1)] {
-            pool.add(id, Ops::default(), address(port));
+            pool.add(id, Ops::default(), address(port), Instant::now());
         }
-        assert_eq!(pool.wants_another(false, 2, now), Want::Nothing);
-        assert_eq!(pool.wants_another(true, 2, now), Want::To(address(2)));
-        pool.add(4, Ops::default(), address(2));
-        assert_eq!(pool.wants_another(true, 2, now), Want::Nothing, "the cap");
+        assert_eq!(pool.wants_another(false, 2, now, none), Want::Nothing);
+        assert_eq!(pool.wants_another(true, 2, now, none), Want::To(address(2)));
+        pool.add(4, Ops::default(), address(2), Instant::now());
+        assert_eq!(pool.wants_another(true, 2, now, none), Want::Nothing, "the cap");
     }
 
     /// Two connections, and what says that a call was made.
     fn two() -> (Pool, impl Fn(&mut Pool)) {
         let mut pool = pool(&[1, 2]);
-        pool.add(1, Ops::default(), address(1));
-        pool.add(2, Ops::default(), address(2));
+        pool.add(1, Ops::default(), address(1), Instant::now());
+        pool.add(2, Ops::default(), address(2), Instant::now());
         let called = |pool: &mut Pool| {
             let inbound = Arc::new(crate::inbound::Inbound::unopened(crate::inbound::WakeAt::End));
             let _ = pool.picker().pick(&crate::client::StartCall::for_tests(inbound));
@@ -358,13 +428,13 @@ mod tests {
         let now = Instant::now();
         called(&mut pool);
         assert_eq!(pool.rest(2), Some(address(2)));
-        assert_eq!(pool.wants_another(false, 4, now), Want::Later(now + LOOK_AGAIN));
-        assert_eq!(pool.wants_another(true, 4, now), Want::To(address(2)), "calls wait");
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::Later(now + LOOK_AGAIN));
+        assert_eq!(pool.wants_another(true, 4, now, none), Want::To(address(2)), "calls wait");
         pool.settle([address(1), address(2)]);
-        assert_eq!(pool.wants_another(false, 4, now), Want::Later(now + LOOK_AGAIN), "it rests still");
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::Later(now + LOOK_AGAIN), "it rests still");
         called(&mut pool);
         assert_eq!(
-            pool.wants_another(false, 4, now),
+            pool.wants_another(false, 4, now, none),
             Want::To(address(2)),
             "the other one is not to do it all"
         );
@@ -376,28 +446,32 @@ mod tests {
         let (mut pool, called) = two();
         let now = Instant::now();
         called(&mut pool);
-        assert_eq!(pool.lost(2, false), Some(address(2)));
-        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(2)), "somebody called meanwhile");
-        pool.add(3, Ops::default(), address(2));
-        assert_eq!(pool.lost(3, false), Some(address(2)));
-        assert_eq!(pool.wants_another(false, 4, now), Want::Later(now + LOOK_AGAIN));
+        assert_eq!(lost(&mut pool, 2, false), Some(address(2)));
+        assert_eq!(
+            pool.wants_another(false, 4, now, none),
+            Want::To(address(2)),
+            "somebody called meanwhile"
+        );
+        pool.add(3, Ops::default(), address(2), Instant::now());
+        assert_eq!(lost(&mut pool, 3, false), Some(address(2)));
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::Later(now + LOOK_AGAIN));
         called(&mut pool);
-        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(2)));
-        pool.add(4, Ops::default(), address(2));
-        assert_eq!(pool.lost(4, true), Some(address(2)));
-        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(2)), "it was used");
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::To(address(2)));
+        pool.add(4, Ops::default(), address(2), Instant::now());
+        assert_eq!(lost(&mut pool, 4, true), Some(address(2)));
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::To(address(2)), "it was used");
     }
 
     #[test]
     fn an_address_that_is_gone_loses_its_connections() {
         let (mut pool, now) = (pool(&[1, 2]), Instant::now());
-        pool.add(1, Ops::default(), address(1));
-        pool.add(2, Ops::default(), address(2));
+        pool.add(1, Ops::default(), address(1), Instant::now());
+        pool.add(2, Ops::default(), address(2), Instant::now());
         assert!(!pool.settle([address(2), address(1)]));
         assert!(pool.settle([address(2), address(3)]));
         assert_eq!((pool.len(), pool.lost(1, true)), (1, None));
         assert_eq!(pool.connected(&[address(1), address(3)]), None);
         assert_eq!(pool.connected(&[address(3), address(2)]), Some(&address(2)));
-        assert_eq!(pool.wants_another(false, 4, now), Want::To(address(3)));
+        assert_eq!(pool.wants_another(false, 4, now, none), Want::To(address(3)));
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::peer::{Feed, feed};
 
-const UNARY: MethodPath = MethodPath::from_static("/test.Echo/Unary");
+pub(crate) const UNARY: MethodPath = MethodPath::from_static("/test.Echo/Unary");
 const LIST: MethodPath = MethodPath::from_static("/test.Echo/List");
 const SUM: MethodPath = MethodPath::from_static("/test.Echo/Sum");
 const CHAT: MethodPath = MethodPath::from_static("/test.Echo/Chat");
@@ -84,6 +84,10 @@ impl Drop for Running {
 }
 
 fn echo(running: &Arc<AtomicUsize>) -> Router {
+    echo_on(Server::builder(), running)
+}
+
+pub(crate) fn echo_on(server: Server, running: &Arc<AtomicUsize>) -> Router {
     let running = Arc::clone(running);
     let sleep = move |request: Request<Bytes>| {
         running.fetch_add(1, Ordering::SeqCst);
@@ -100,7 +104,7 @@ fn echo(running: &Arc<AtomicUsize>) -> Router {
         .client_streaming("Sum", BytesCodec, sum)
         .bidi_streaming("Chat", BytesCodec, chat)
         .unary("Sleep", BytesCodec, sleep);
-    Server::builder().add_service(service)
+    server.add_service(service)
 }
 
 fn in_memory() -> (Grpc, Arc<AtomicUsize>) {

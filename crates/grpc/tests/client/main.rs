@@ -29,5 +29,6 @@ mod responses;
 mod retries;
 mod retry_rules;
 mod retry_storm;
+mod side_by_side;
 mod uploads;
 mod wait_for_ready;

@@ -1,7 +1,7 @@
 //! Which of several addresses calls go to.
 
 use crate::balance::Order;
-use crate::client::Endpoint;
+use crate::client::{Endpoint, ServiceConfig};
 
 /// Which of a target's addresses calls go to (gRPC's load balancing page).
 ///
@@ -41,8 +41,10 @@ impl LoadBalancing {
 
 impl Endpoint {
     /// Which of the target's addresses calls go to, if there are several: `ipv4:10.0.0.1:50051,10.0.0.2:50051`, or a name
-    /// with several addresses, of which those of one family are used. One that takes no connection is tried again after
-    /// gRPC's back-off, and the name is resolved again when a connection is lost, every 30 s at most.
+    /// with several addresses, of which those of one family are used. Connections are made side by side; for the first one an
+    /// address has 250 ms before the next is tried beside it, the families by turns (RFC 8305, gRFC A61). An address that takes
+    /// no connection is tried again after gRPC's back-off, and the name is resolved again when a connection is lost, every
+    /// 30 s at most.
     ///
     /// Default: [`LoadBalancing::LeastRequest`]; gRPC's own is `pick_first`, which sends all calls to one backend. What a
     /// service config says counts more.
@@ -50,6 +52,11 @@ impl Endpoint {
     pub fn load_balancing(mut self, policy: LoadBalancing) -> Self {
         self.balancing = policy;
         self
+    }
+
+    /// True if the addresses are to be tried in an order of chance.
+    pub(in crate::client) fn shuffles(&self) -> bool {
+        self.repeats.config.as_ref().is_some_and(ServiceConfig::shuffles_addresses)
     }
 
     /// What counts.

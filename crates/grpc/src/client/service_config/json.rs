@@ -16,7 +16,8 @@ type Problem = String;
 type Fields = Map<String, Value>;
 
 /// The balancing policies this library has.
-const POLICIES: &[&str] = &["pick_first", "round_robin", "least_request_experimental"];
+const POLICIES: &[&str] = &[PICK_FIRST, "round_robin", "least_request_experimental"];
+const PICK_FIRST: &str = "pick_first";
 /// proto3's longest duration, in seconds: about 10,000 years.
 const MAX_SECONDS: u64 = 315_576_000_000;
 
@@ -58,7 +59,7 @@ pub(super) fn read(json: &str) -> Result<ServiceConfig, Problem> {
     config.throttling = field(fields, &root, "retryThrottling", throttling)?;
     config.balancing = field(fields, &root, "loadBalancingPolicy", |at| known(at.text()?, at))?;
     if let Some(chosen) = field(fields, &root, "loadBalancingConfig", balancing)? {
-        config.balancing = chosen;
+        (config.balancing, config.shuffle) = chosen;
     }
     Ok(config)
 }
@@ -243,8 +244,8 @@ fn known(name: &str, at: At<'_>) -> Result<String, Problem> {
     found.map(|name| (*name).to_owned()).ok_or_else(|| at.want(&format!("one of {}", POLICIES.join(", "))))
 }
 
-/// The first policy of the list that is known (gRFC A24). An empty list chooses nothing.
-fn balancing(list: At<'_>) -> Result<Option<String>, Problem> {
+/// The first policy of the list that is known (gRFC A24), and whether it shuffles (A62). An empty list chooses nothing.
+fn balancing(list: At<'_>) -> Result<(Option<String>, bool), Problem> {
     let Value::Array(elements) = list.value else { return Err(list.want("a list")) };
     for (at, value) in elements.iter().enumerate() {
         let at = At { value, place: Place::Element(&list.place, at) };
@@ -255,12 +256,12 @@ fn balancing(list: At<'_>) -> Result<Option<String>, Problem> {
         };
         if POLICIES.contains(&name.as_str()) {
             let config = At { value: config, place: Place::Field(&at.place, name) };
-            field(config.fields()?, &config.place, "shuffleAddressList", |at| at.switch())?;
-            return Ok(Some(name.clone()));
+            let shuffle = field(config.fields()?, &config.place, "shuffleAddressList", |at| at.switch())?;
+            return Ok((Some(name.clone()), name == PICK_FIRST && shuffle.unwrap_or(false)));
         }
     }
     if elements.is_empty() {
-        return Ok(None);
+        return Ok((None, false));
     }
     Err(list.want(&format!("a policy this library has: {}", POLICIES.join(", "))))
 }
@@ -305,7 +306,7 @@ mod tests {
             )
             .method(MethodConfig::for_all().hedge(hedge))
             .retry_throttling(RetryThrottling::new(10.0, 0.123));
-        wanted.balancing = Some("pick_first".to_owned());
+        (wanted.balancing, wanted.shuffle) = (Some("pick_first".to_owned()), true);
         assert_eq!(ServiceConfig::from_json(WHOLE).unwrap(), wanted);
         assert_eq!(ServiceConfig::from_json("{}").unwrap(), ServiceConfig::new());
         assert_eq!(

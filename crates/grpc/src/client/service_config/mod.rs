@@ -42,6 +42,8 @@ pub struct ServiceConfig {
     methods: Vec<MethodConfig>,
     throttling: Option<RetryThrottling>,
     balancing: Option<String>,
+    /// `pick_first` is to try the addresses in an order of chance.
+    shuffle: bool,
 }
 
 /// What is done with calls of the methods it names. Of several that fit a call the one that names its method counts, then the
@@ -140,11 +142,17 @@ impl ServiceConfig {
         self
     }
 
-    /// The balancing policy that was chosen: the first of the list that this library knows. What it says beside its name is
-    /// checked and not acted on: addresses are not shuffled.
+    /// The balancing policy that was chosen: the first of the list that this library knows.
     #[must_use]
     pub fn load_balancing_policy(&self) -> Option<&str> {
         self.balancing.as_deref()
+    }
+
+    /// True if a channel is to try its addresses in an order of chance, so that clients of `pick_first` do not all meet at the first
+    /// one (gRFC A62): `shuffleAddressList`.
+    #[must_use]
+    pub fn shuffles_addresses(&self) -> bool {
+        self.shuffle
     }
 }
 
