@@ -15,11 +15,11 @@ use super::contain::contain;
 use super::methods::Method;
 use super::ops::{DoneGuard, Outcome};
 use super::origin::Origin;
-use super::placement::{Decision, Learned};
+use super::placement::Decision;
 use super::respond;
-use super::streaming::{Input, Sink, StreamingMethod};
+use super::streaming::{Input, Sink};
 use super::task::HandlerTask;
-use super::unary::{After, Before, UnaryCall, UnaryMethod};
+use super::unary::{After, Before, UnaryCall};
 use super::via::Via;
 use super::visit::Upload;
 use crate::Request;
@@ -59,14 +59,10 @@ impl ServerConnection {
     ) {
         let due = self.calls.get(stream).and_then(|call| call.deadline).map(|(due, _)| due);
         let head = self.head(stream, metadata, due);
-        let shared = Arc::clone(&self.shared);
-        let Some(route) = shared.routes.get(route) else { return };
-        if let Method::TakesMany(method) = &route.method {
-            let input = Input::Many(Source::new(reader), route.unpacking(agreed));
-            let sink = self.sink(tx, stream, route.encodings.of_response(agreed));
-            let context = route.context(&head);
-            self.start_streaming(tx, (&**method, context), head, input, sink);
-        }
+        let Some(found) = self.shared.routes.get(route) else { return };
+        let input = Input::Many(Source::new(reader), found.unpacking(agreed));
+        let sink = self.sink(tx, stream, found.encodings.of_response(agreed));
+        self.start_streaming(tx, route, head, input, sink);
     }
 
     /// The head of a request, as its handler sees it.
@@ -78,7 +74,6 @@ impl ServerConnection {
 
     /// The one message of a request is here and the request is complete.
     pub(super) fn dispatch(&mut self, tx: &mut Tx, stream: StreamKey, message: DecodeBuf<'_>) {
-        let shared = Arc::clone(&self.shared);
         let Some(call) = self.calls.get(stream) else { return };
         if let Some(parked) = &mut call.parked {
             **parked = Parked::Whole(message.into_message());
@@ -99,18 +94,14 @@ impl ServerConnection {
         if agreed.is_any() {
             return self.dispatch_coded(tx, stream, (route, agreed), head, message.into_message());
         }
-        let Some(route) = shared.routes.get(route) else { return };
-        let context = route.context(&head);
-        match &route.method {
-            Method::Unary(method) => {
-                self.run_unary(tx, stream, (&**method, &route.learned), (head, context), message);
-            }
-            Method::TakesOne(method) => {
+        match self.shared.routes.get(route).map(|route| &route.method) {
+            Some(Method::Unary(_)) => self.run_unary(tx, stream, route, head, message),
+            Some(Method::TakesOne(_)) => {
                 let sink = self.sink(tx, stream, None);
-                self.start_streaming(tx, (&**method, context), head, Input::One(message), sink);
+                self.start_streaming(tx, route, head, Input::One(message), sink);
             }
             // A method that takes a stream never collects a message.
-            Method::TakesMany(_) => {}
+            Some(Method::TakesMany(_)) | None => {}
         }
     }
 
@@ -138,10 +129,13 @@ impl ServerConnection {
         &mut self,
         tx: &mut Tx,
         stream: StreamKey,
-        (method, learned): (&dyn UnaryMethod, &Learned),
-        (head, mut context): (Request<()>, CallContext),
+        route: RouteId,
+        head: Request<()>,
         mut message: DecodeBuf<'_>,
     ) {
+        let Some(route) = self.shared.routes.get(route) else { return };
+        let (Method::Unary(method), learned) = (&route.method, &route.learned) else { return };
+        let mut context = route.context(&head);
         // With the budget spent everything looks pending: then there is no point in polling here.
         let decision =
             if has_budget_remaining() { learned.decide(&mut self.turn, tx.now()) } else { Decision::Spawn };
@@ -166,10 +160,11 @@ impl ServerConnection {
                 learned.record(took, !pending);
             }
         }
+        let may_be_slow = learned.may_be_slow();
         match started {
             Ok(First::Ready(before, call)) => self.respond(tx, stream, before, call),
             Ok(First::Pending(call)) => {
-                self.spawned_in_turn |= learned.may_be_slow();
+                self.spawned_in_turn |= may_be_slow;
                 self.spawn(stream, None, context, finish_unary(call));
                 return;
             }
@@ -210,11 +205,14 @@ impl ServerConnection {
     fn start_streaming(
         &mut self,
         tx: &mut Tx,
-        (method, mut context): (&dyn StreamingMethod, CallContext),
+        route: RouteId,
         head: Request<()>,
         input: Input<'_>,
         sink: Sink,
     ) {
+        let Some(route) = self.shared.routes.get(route) else { return };
+        let (Method::TakesOne(method) | Method::TakesMany(method)) = &route.method else { return };
+        let mut context = route.context(&head);
         let (stream, gate) = (sink.stream, Arc::clone(&sink.gate));
         match contain(|| context.enter(|| method.start(head, input, sink))).and_then(|started| started) {
             Ok(handler) => self.settle(stream, gate, context, handler),
