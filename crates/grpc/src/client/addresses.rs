@@ -6,6 +6,7 @@
 //! Left out: asking on a timer. A server that limits its connections' age makes its clients ask.
 
 use core::time::Duration;
+use std::collections::HashSet;
 
 use clearway_transport::Address;
 use tokio::time::Instant;
@@ -16,8 +17,10 @@ use super::knobs::balancing::LoadBalancing;
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// The addresses in an order in which both families get their turn early, since one of them may lead nowhere (RFC 8305 §4): the
-/// first, the first of another family, the second, and so on.
-pub(super) fn by_turns(all: Vec<Address>) -> Vec<Address> {
+/// first, the first of another family, the second, and so on. One that comes twice has one turn.
+pub(super) fn by_turns(mut all: Vec<Address>) -> Vec<Address> {
+    let mut seen = HashSet::new();
+    all.retain(|address| seen.insert(address.clone()));
     let Some(first) = all.first().cloned() else { return all };
     let (own, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|address| same_family(&first, address));
     let (mut own, mut other) = (own.into_iter(), other.into_iter());
@@ -87,7 +90,6 @@ impl Addresses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
 
     fn all(addresses: &[&str]) -> Vec<Address> {
         addresses.iter().map(|address| address.parse().unwrap()).collect()
@@ -105,6 +107,7 @@ mod tests {
             order(&["1.1.1.1:1", "unix:/a", "1.1.1.1:2"]),
             all(&["1.1.1.1:1", "unix:/a", "1.1.1.1:2"])
         );
+        assert_eq!(order(&["1.1.1.1:1", "1.1.1.1:2", "1.1.1.1:1"]), all(&["1.1.1.1:1", "1.1.1.1:2"]));
         assert_eq!(order(&[]), []);
     }
 

@@ -231,11 +231,10 @@ impl Background {
         }
         let now = Instant::now();
         let may_ask = self.asking_again.is_none() && self.pool.is_spread() && !self.pool.is_empty();
-        let ask_at = self.addresses.ask_at().filter(|_| may_ask);
-        if ask_at.is_some_and(|at| at <= now) {
+        let mut ask_at = self.addresses.ask_at().filter(|_| may_ask);
+        if ask_at.take_if(|at| *at <= now).is_some() {
             let answer = self.resolution(now);
             self.asking_again = Some(Box::pin(async move { Done::ResolvedAgain(answer.await) }));
-            return None;
         }
         let (most, waiting) = (self.endpoint.connections.most, self.shared.has_waiting());
         while self.connecting.len() < MOST_AT_ONCE {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use clearway::client::Grpc;
 use clearway::codec::BytesCodec;
-use clearway::transport::{Channel, Endpoint, Listener, Server, ServerCounters};
+use clearway::transport::{Channel, Endpoint, Listener, LoadBalancing, Server, ServerCounters};
 use clearway::{Code, Request};
+use clearway_testkit::{Random, seed_from_env};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -77,6 +78,17 @@ async fn the_first_connection_is_to_whoever_answers() {
     assert_eq!(timeout(SOON, call(&grpc)).await, Ok(Ok(())));
 }
 
+/// A slow attempt is not begun twice, and counts once when it fails.
+#[tokio::test]
+async fn an_address_that_is_named_twice_fails_once() {
+    let (_nobody, says_nothing) = silent();
+    let target = format!("ipv4:{says_nothing},{says_nothing},{says_nothing}");
+    let limit = Duration::from_millis(600);
+    let endpoint = Endpoint::new(target).unwrap().plaintext().connect_timeout(limit);
+    let grpc = Grpc::new(endpoint.connect_lazy());
+    assert_eq!(timeout(SOON, call(&grpc)).await, Ok(Err(Code::Unavailable)));
+}
+
 #[tokio::test]
 async fn every_address_that_answers_has_its_connection_soon() {
     let (swallows, _full) = swallowing().await;
@@ -135,4 +147,92 @@ async fn clients_of_pick_first_may_spread_by_chance() {
     let shares = servers.each_ref().map(|(_, counters, _)| counters.connections());
     assert_eq!(shares.iter().sum::<u64>(), 40, "{shares:?}");
     assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
+}
+
+/// What an address does.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Does {
+    Answer,
+    SayNothing,
+    Refuse,
+    /// It takes connections only to end them.
+    HangUp,
+}
+
+struct Site {
+    does: Does,
+    address: SocketAddr,
+    /// Nobody serves with it.
+    listener: Option<std::net::TcpListener>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Site {
+    fn that(does: Does) -> Self {
+        let (listener, address) = silent();
+        let mut site = Self { does, address, listener: Some(listener), serving: None };
+        match does {
+            Does::Answer => site.answer(),
+            Does::SayNothing => {}
+            Does::Refuse => site.listener = None,
+            Does::HangUp => {
+                let listener = site.listener.take().unwrap();
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                site.serving = Some(tokio::spawn(async move { while listener.accept().await.is_ok() {} }));
+            }
+        }
+        site
+    }
+
+    fn answer(&mut self) {
+        self.serving = self.listener.take().map(|listener| serve(listener).1);
+        self.does = Does::Answer;
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+    }
+}
+
+/// Addresses that do anything at all: a call ends, well if one of them answers; and when those that answered are gone and another
+/// one answers, calls go there.
+async fn whatever_addresses_do(seed: u64) {
+    let mut random = Random::new(seed);
+    let doings = [Does::Answer, Does::SayNothing, Does::Refuse, Does::HangUp];
+    let mut sites: Vec<_> = (0..1 + random.below(5)).map(|_| Site::that(doings[random.below(4)])).collect();
+    let told = format!("seed {seed}: {:?}", sites.iter().map(|site| site.does).collect::<Vec<_>>());
+    let addresses: Vec<_> = sites.iter().map(|site| site.address.to_string()).collect();
+    let policy = [LoadBalancing::LeastRequest, LoadBalancing::PickFirst][random.below(2)];
+    let endpoint = Endpoint::new(format!("ipv4:{}", addresses.join(","))).unwrap().plaintext();
+    let endpoint = endpoint.load_balancing(policy).connect_timeout(Duration::from_millis(600));
+    let grpc = Grpc::new(endpoint.connect_lazy());
+    let answers = sites.iter().any(|site| site.does == Does::Answer);
+    for _ in 0..1 + random.below(19) {
+        let ended = timeout(SOON, call(&grpc)).await;
+        assert_eq!(ended, Ok(if answers { Ok(()) } else { Err(Code::Unavailable) }), "{told}");
+        sleep(Duration::from_millis(random.below(40) as u64)).await;
+    }
+    let Some(other) = sites.iter().position(|site| site.does == Does::SayNothing) else { return };
+    sites[other].answer();
+    let other = sites.swap_remove(other);
+    sites.retain(|site| site.does != Does::Answer);
+    let answered = timeout(Duration::from_secs(30), async {
+        while call(&grpc).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(answered.await.is_ok(), "{told}, {policy:?}, then {} alone", other.address);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_end_whatever_addresses_do() {
+    let first = seed_from_env().unwrap_or_else(|| u64::from(std::process::id()));
+    println!("CLEARWAY_SEED={first}, and the 39 after it");
+    let channels = (0..40).map(|n| whatever_addresses_do(first.wrapping_add(n)));
+    channels.collect::<tokio::task::JoinSet<()>>().join_all().await;
 }
