@@ -1,4 +1,4 @@
-//! The lock and the counter that tasks share: the standard library's, or, built with `--cfg clearway_loom`, loom's, whose models try every
+//! The lock and the counters that tasks share: the standard library's, or, built with `--cfg clearway_loom`, loom's, whose models try every
 //! order of their steps (`cargo xtask ci loom`).
 
 #[cfg(clearway_loom)]
@@ -7,6 +7,6 @@ pub(crate) use loom::sync::Mutex;
 pub(crate) use std::sync::Mutex;
 
 #[cfg(clearway_loom)]
-pub(crate) use loom::sync::atomic::AtomicUsize;
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 #[cfg(not(clearway_loom))]
-pub(crate) use std::sync::atomic::AtomicUsize;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};

@@ -8,11 +8,12 @@
 //! only on the connection's task, which looks for waiting calls each time it does. Left out: a limit that a peer lowers counts
 //! from the first call on that is refused by it.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use super::{Pick, Picker};
 use crate::client::{Ops, StartCall};
+use crate::sync::{AtomicBool, AtomicU32};
 
 /// The streams of one connection.
 #[derive(Debug, Default)]
@@ -66,7 +67,8 @@ impl Load {
 
     /// The connection's task: so many streams are free again, or were reserved in vain.
     pub(crate) fn give_back(&self, streams: u32) {
-        self.used.fetch_sub(streams, Ordering::AcqRel);
+        let before = self.used.fetch_sub(streams, Ordering::AcqRel);
+        debug_assert!(streams <= before, "{streams} of {before} were given back");
     }
 }
 

@@ -361,21 +361,7 @@ impl Background {
         if matches!(self.state, Connectivity::Idle | Connectivity::Connecting) {
             return;
         }
-        let failing = matches!(self.state, Connectivity::TransientFailure(_));
-        while let Some(call) = self.shared.pop_waiting(failing) {
-            if let Err(call) = self.shared.place(call) {
-                if failing {
-                    self.shared.pass_over(call);
-                    continue;
-                }
-                self.shared.put_back(call);
-                // The connection is over and its report on the way, which wakes this task; or all streams are taken. Whoever
-                // freed one meanwhile may have found nobody waiting.
-                if !self.pool.has_free_stream() {
-                    return;
-                }
-            }
-        }
+        self.shared.place_waiting(matches!(self.state, Connectivity::TransientFailure(_)), &self.pool);
     }
 }
 

@@ -9,7 +9,7 @@
 use core::fmt;
 use core::sync::atomic::AtomicUsize;
 use core::time::Duration;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use clearway_http2::BlockedOn;
 use clearway_transport::{Clock, Closed, Stream};
@@ -28,6 +28,7 @@ use crate::cause::{Blocked, CallPhase, TransportEvent};
 use crate::codec::CompressionEncoding;
 use crate::codec::compression::Accepted;
 use crate::intercept::Stack;
+use crate::sync::Mutex;
 use crate::{Code, Error, Status};
 
 /// A connection of a channel.

@@ -41,6 +41,8 @@ mod http;
 mod intercepted;
 mod keepalive;
 mod knobs;
+#[cfg(all(test, clearway_loom))]
+mod loom_models;
 mod one_call;
 mod outgoing;
 mod path;

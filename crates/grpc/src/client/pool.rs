@@ -290,6 +290,11 @@ impl Pool {
         if let [Member { ops, load: None, .. }] = self.members.as_slice() {
             return Arc::new(One(Arc::clone(ops)));
         }
+        self.spread()
+    }
+
+    /// The same, also where there is one: its streams are reserved from here on.
+    pub(super) fn spread(&mut self) -> Arc<dyn Picker> {
         let share = |member: &mut Member| {
             let load = member.load.get_or_insert_with(|| {
                 let load = Arc::<Load>::default();

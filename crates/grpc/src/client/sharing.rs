@@ -2,7 +2,7 @@
 //! channel, from where this takes them as its streams become free.
 //!
 //! Nobody is forgotten: whoever makes a stream free ([`Load::give_back`]) looks for waiting calls afterwards, and whoever lets
-//! a call wait looks for free streams afterwards ([`super::background`]).
+//! a call wait looks for free streams afterwards ([`Shared::place_waiting`]). `loom_models.rs` tries every order of their steps.
 //!
 //! Invariant: `counted` is what this connection's open streams take of the load; what else is taken are calls on their way here.
 
@@ -10,14 +10,50 @@ use std::sync::Arc;
 
 use clearway_http2::Tx;
 
-use super::channel::Event;
+use super::channel::{Event, Shared};
 use super::connection::ClientConnection;
+use super::pool::Pool;
 use super::start::StartCall;
 use crate::balance::Load;
 
 /// When so many stream ids are left another connection is made (RFC 9113 §5.1.1): 4 million of 1,074, so that there is time
 /// enough at any rate of calls.
 pub(super) const IDS_IN_RESERVE: u32 = 1 << 22;
+
+impl Shared {
+    /// A connection's task, after each time it made streams free: the next call that waits in the channel, with one of them reserved.
+    pub(super) fn pop_for(&self, load: &Load) -> Option<Box<StartCall>> {
+        while self.has_waiting() {
+            if !load.try_reserve() {
+                return None;
+            }
+            if let Some(call) = self.pop_waiting(false) {
+                return Some(call);
+            }
+            // It is gone. Whoever came meanwhile may have found no stream.
+            load.give_back(1);
+        }
+        None
+    }
+
+    /// The channel's task: places the calls that wait, as long as the picker has somewhere to put them.
+    pub(super) fn place_waiting(&self, failing: bool, pool: &Pool) {
+        while let Some(call) = self.pop_waiting(failing) {
+            if let Err(call) = self.place(call) {
+                if failing {
+                    self.pass_over(call);
+                    continue;
+                }
+                self.put_back(call);
+                // The connection is over and its report on the way, which wakes this task; or all streams are taken. Whoever
+                // freed one meanwhile may have found nobody waiting.
+                if !pool.has_free_stream() {
+                    return;
+                }
+            }
+        }
+    }
+}
 
 /// The connection's part in [`crate::balance::Spread`].
 pub(super) struct Sharing {
@@ -117,17 +153,11 @@ impl ClientConnection {
 
     /// Takes calls that wait in the channel, while there are free streams.
     fn take_waiting(&mut self, tx: &mut Tx) {
-        while !tx.is_going_away() && self.shared.has_waiting() {
-            let Some(sharing) = &self.sharing else { return };
-            if !sharing.load.try_reserve() {
-                return;
-            }
-            match self.shared.pop_waiting(false) {
-                Some(call) => {
-                    self.open_reserved(tx, call);
-                }
-                None => sharing.load.give_back(1),
-            }
+        while !tx.is_going_away()
+            && let Some(sharing) = &self.sharing
+            && let Some(call) = self.shared.pop_for(&sharing.load)
+        {
+            self.open_reserved(tx, call);
         }
     }
 
