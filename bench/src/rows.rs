@@ -70,6 +70,8 @@ pub(crate) fn plans(programs: &Programs, cores: Cores, wanted: &dyn Fn(&str) -> 
         ("fresh-20", fresh_metadata),
         ("ping-pong", ping_pong),
         ("download-64k", download),
+        ("large-64k", |programs| large(programs, "large-64k", BLOCK)),
+        ("large-1m", |programs| large(programs, "large-1m", 16 * BLOCK)),
         ("client-20", clients),
     ];
     for (id, plan) in others {
@@ -189,6 +191,19 @@ fn download(programs: &Programs) -> Outcome<Plan> {
         unit: "us server CPU/message",
         subjects,
         targets,
+        lonely: false,
+    })
+}
+
+/// Large messages both ways: memory counts for more than the protocol.
+fn large(programs: &Programs, id: &str, octets: usize) -> Outcome<Plan> {
+    let load = our_load(programs, &["--concurrency=10", &format!("--payload={octets}")]);
+    Ok(Plan {
+        id: id.into(),
+        title: format!("Unary, 1 connection x 10 at a time, payload {octets} B, by our client"),
+        unit: PER_CALL,
+        subjects: servers(programs.grpc_servers(), &Work::Requests(load)),
+        targets: Vec::new(),
         lonely: false,
     })
 }
