@@ -4,7 +4,9 @@
 //! go on ([`OnCancel`](super::OnCancel)), is listed here from the end of its call to its own; one that is still listed after a while is
 //! counted and reported, and once more when it has ended.
 //!
-//! Invariant: nothing here is on the path of a call that is answered by its handler.
+//! Invariants: nothing here is on the path of a call that is answered by its handler. So a handler may end unseen: it looked
+//! whether anybody was listed, and was listed before its task was over. Therefore whoever is listed is looked at again, seldom and ever
+//! more seldom, as long as it is: nobody stays listed whose task is over.
 
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -97,6 +99,8 @@ struct Entry {
 impl Overruns {
     /// What is given up to an overrun before it is told, unless the server says otherwise.
     const AFTER: Duration = Duration::from_secs(1);
+    /// The soonest that whoever is listed is looked at again; the next time when it has been there for twice as long.
+    const AGAIN: Duration = Duration::from_secs(1);
 
     pub(super) fn new(knobs: &OverrunKnobs) -> Self {
         let (after, report) = (knobs.after.unwrap_or(Self::AFTER), knobs.report.clone());
@@ -165,31 +169,38 @@ impl Shared {
         }
     }
 
-    /// Takes those that have been over for long enough now, and says when the next one will have.
+    /// Takes those that have something to be told now, and says when to look again.
     fn due_overruns(&self) -> (Vec<Overrun>, Option<Instant>) {
         let now = Instant::now();
         let mut list = self.overruns.lock();
         let List { entries, watched } = &mut *list;
-        // The end of a task that ended before it was listed was not seen.
-        entries.retain(|_, entry| entry.reported || !entry.task.is_finished());
         let mut next: Option<Instant> = None;
         let mut due = Vec::new();
-        for entry in entries.values_mut().filter(|entry| !entry.reported) {
+        entries.retain(|_, entry| {
             let since = now.saturating_duration_since(entry.since);
-            if since >= self.overruns.after {
+            // Who ended before it was listed was not seen.
+            let has_ended = entry.task.is_finished();
+            if entry.reported && has_ended {
+                due.push(self.overrun(entry, since, true));
+            } else if !entry.reported && !has_ended && since >= self.overruns.after {
                 entry.reported = true;
                 due.push(self.overrun(entry, since, false));
-            } else if let Some(at) = entry.since.checked_add(self.overruns.after) {
-                next = Some(next.map_or(at, |next| next.min(at)));
             }
-        }
+            if has_ended {
+                return false;
+            }
+            let again = now.checked_add(since.max(Overruns::AGAIN));
+            let report = entry.since.checked_add(self.overruns.after).filter(|_| !entry.reported);
+            next = [next, again, report].into_iter().flatten().min();
+            true
+        });
         *watched = next.is_some();
         self.overruns.listed.store(entries.len(), Ordering::Release);
         (due, next)
     }
 }
 
-/// Reports handlers that run on for long enough, until none is left that could.
+/// Reports handlers that run on for long enough, and that they ended if nobody saw that, until none is left.
 async fn watch(shared: Arc<Shared>) {
     loop {
         let (due, next) = shared.due_overruns();
@@ -197,6 +208,51 @@ async fn watch(shared: Arc<Shared>) {
         match next {
             Some(at) => tokio::time::sleep_until(at).await,
             None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::drain::Leftovers;
+    use crate::server::methods::Routes;
+
+    /// A handler that ended looked at the list before it was on it, and its task is not over when its report is due: both windows at once.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_stays_listed_who_ended_unseen() {
+        for after in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let report = Arc::clone(&seen);
+            let report: OverrunReport =
+                Arc::new(move |overrun: &Overrun| report.lock().unwrap().push(overrun.has_ended));
+            let knobs = OverrunKnobs { after: Some(after), report: Some(report) };
+            let shared = Arc::new(Shared {
+                routes: Routes::default(),
+                timeout: None,
+                report: None,
+                counters: Arc::default(),
+                overruns: Overruns::new(&knobs),
+                leftovers: Leftovers::new(None, Duration::MAX, Duration::MAX),
+                max_concurrent_streams: 1,
+            });
+            let handler = tokio::spawn({
+                let shared = Arc::clone(&shared);
+                async move {
+                    shared.handler_ended();
+                    // Its task is not over yet.
+                    tokio::time::sleep(Duration::from_millis(1500)).await;
+                }
+            });
+            tokio::task::yield_now().await;
+            shared.runs_on(&handler.abort_handle(), RouteId::NONE, Over::Cancelled);
+            let listed = || shared.overruns.listed.load(Ordering::Acquire);
+            assert_eq!(listed(), 1);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!((listed(), shared.overruns.lock().entries.len()), (0, 0), "{after:?}");
+            let told: &[bool] = if after == Duration::MAX { &[] } else { &[false, true] };
+            assert_eq!(*seen.lock().unwrap(), told, "{after:?}");
+            assert!(!shared.overruns.lock().watched);
         }
     }
 }

@@ -27,7 +27,8 @@ impl Server {
 
     /// How long a handler may run on after its call was over before it is counted and named.
     ///
-    /// Default: 1 second.
+    /// Default: 1 second. With [`Duration::ZERO`] every handler is that has not ended when this server looks, right after its call was
+    /// over, also one that is being dropped.
     #[must_use]
     pub fn overrun_after(mut self, after: Duration) -> Self {
         self.overruns.after = Some(after);
