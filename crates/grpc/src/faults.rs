@@ -46,7 +46,7 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -161,10 +161,25 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct Past {
     calls: HashMap<String, u64>,
-    injected: Vec<Injected>,
+    /// The newest, at most [`Faults::REMEMBERED`].
+    injected: VecDeque<Injected>,
+    forgotten: u64,
+}
+
+impl Past {
+    fn remember(&mut self, injected: Injected) {
+        if self.injected.len() >= Faults::REMEMBERED {
+            self.injected.pop_front();
+            self.forgotten = self.forgotten.saturating_add(1);
+        }
+        self.injected.push_back(injected);
+    }
 }
 
 impl Faults {
+    /// How many faults that happened are remembered; before more the oldest are forgotten.
+    pub const REMEMBERED: usize = 10_000;
+
     /// No faults, with the seed that `CLEARWAY_FAULT_SEED` has, or another one each time. It is printed to standard error, with the line that
     /// repeats the run.
     #[must_use]
@@ -198,10 +213,17 @@ impl Faults {
         self.seed
     }
 
-    /// What happened so far, in the order of the calls' beginnings.
+    /// What happened so far, in the order of the calls' beginnings: the newest [`Faults::REMEMBERED`] faults. How many there were
+    /// before those [`Faults::forgotten`] says.
     #[must_use]
     pub fn injected(&self) -> Vec<Injected> {
-        self.past().injected.clone()
+        self.past().injected.iter().cloned().collect()
+    }
+
+    /// How many faults happened that [`Faults::injected`] does not know any more.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.past().forgotten
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -218,7 +240,7 @@ impl Faults {
         let mut kinds = Vec::new();
         for (index, (pattern, fault)) in self.rules.iter().enumerate() {
             if pattern.matches(path) && unit(mix(drawn ^ mix(!(index as u64)))) < fault.share {
-                past.injected.push(Injected { path: path.to_owned(), call, fault: fault.to_string() });
+                past.remember(Injected { path: path.to_owned(), call, fault: fault.to_string() });
                 kinds.push(fault.kind.clone());
             }
         }
@@ -377,6 +399,18 @@ mod tests {
             assert!(Pattern::new(pattern).matches(matching), "{pattern}");
             assert!(other.is_empty() || !Pattern::new(pattern).matches(other), "{pattern}");
         }
+    }
+
+    #[test]
+    fn the_newest_faults_are_remembered_and_the_others_counted() {
+        let faults = Faults::seeded(1).on("*", Fault::lose());
+        let (remembered, more) = (Faults::REMEMBERED as u64, 7);
+        (0..remembered).for_each(|_| drop(faults.plan("/a.B/C")));
+        assert_eq!((faults.injected().len(), faults.forgotten()), (Faults::REMEMBERED, 0));
+        (0..more).for_each(|_| drop(faults.plan("/a.B/C")));
+        let calls: Vec<u64> = faults.injected().iter().map(|one| one.call).collect();
+        assert_eq!(calls, (more..remembered + more).collect::<Vec<_>>());
+        assert_eq!(faults.forgotten(), more);
     }
 
     #[test]
