@@ -118,6 +118,10 @@ impl CallContext {
 
     /// Chooses what happens to this call's handler when the call is cancelled, for this one call; see [`OnCancel`].
     /// Outside a call it does nothing.
+    ///
+    /// The first choice of a handler that asked for nothing of its context before counts from when it next awaits something that is
+    /// not ready: the connection hears of it then, and a call that was cancelled meanwhile, on another thread, has its handler dropped
+    /// there. What must not be dropped in any case says so before its calls come, by [`Service::on_cancel`](crate::server::Service::on_cancel).
     pub fn on_cancel(&self, on_cancel: OnCancel) {
         if let Some(life) = &self.life {
             life.set_on_cancel(on_cancel);
