@@ -3,12 +3,14 @@
 //! Invariant: what is kept is one frame and one message in assembly; a body is asked for more only when they are used up, so a reader
 //! that stops, stops whoever fills the body.
 
+use core::convert::Infallible;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http_body::Body as _;
+use tokio::task::coop::consume_budget;
 
 use super::{Body, section};
 use crate::codec::Message;
@@ -17,6 +19,9 @@ use crate::inbound::End;
 use crate::message_queue::MessageQueue;
 use crate::metadata::MetadataMap;
 use crate::{Code, Status};
+
+/// Ready, with the status to tell, when nobody waits for a body's messages any more.
+pub(crate) type OverAt = Pin<Box<dyn Future<Output = Result<Infallible, Status>> + Send>>;
 
 /// Takes messages out of a body.
 pub(crate) struct BodyMessages {
@@ -27,18 +32,34 @@ pub(crate) struct BodyMessages {
     rest: Bytes,
     /// How it ended, to be told again.
     end: Option<End>,
+    /// What ends it where the body does not.
+    over_at: Option<OverAt>,
 }
 
 impl BodyMessages {
     /// Of messages with `limit` octets at most.
     pub(crate) fn new(body: Body, from: Incoming, limit: usize) -> Self {
         let assembler = Assembler::new(limit);
-        Self { body: Some(body), from, assembler, rest: Bytes::new(), end: None }
+        Self { body: Some(body), from, assembler, rest: Bytes::new(), end: None, over_at: None }
+    }
+
+    /// The same, but over with a status when there is one. What the body has in time is taken first: a reader that comes late gets an
+    /// answer that did not.
+    pub(crate) fn over_at(mut self, over_at: Option<OverAt>) -> Self {
+        self.over_at = over_at;
+        self
     }
 
     /// None, and how that ended.
     pub(crate) fn ended(from: Incoming, end: End) -> Self {
-        Self { body: None, from, assembler: Assembler::new(0), rest: Bytes::new(), end: Some(end) }
+        Self {
+            body: None,
+            from,
+            assembler: Assembler::new(0),
+            rest: Bytes::new(),
+            end: Some(end),
+            over_at: None,
+        }
     }
 
     /// The next message, or the end.
@@ -65,7 +86,14 @@ impl BodyMessages {
                 self.over(Ok(MetadataMap::new()));
                 continue;
             };
-            match ready!(Pin::new(body).poll_frame(cx)) {
+            let frame = match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    ready!(self.poll_over(cx));
+                    continue;
+                }
+            };
+            match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.rest = data,
                     Err(frame) => {
@@ -83,8 +111,17 @@ impl BodyMessages {
         }
     }
 
+    /// Ready when nobody waits any more; it has ended then.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(over_at) = &mut self.over_at else { return Poll::Pending };
+        let Err(status) = ready!(over_at.as_mut().poll(cx));
+        self.over(Err(status));
+        Poll::Ready(())
+    }
+
     fn over(&mut self, end: End) {
         self.end = Some(end);
+        self.over_at = None;
         self.rest.clear();
         self.body = None;
     }
@@ -110,11 +147,21 @@ impl BodyMessages {
     }
 
     /// All of them, of which no more than two are kept: enough to tell that there were more than one. A request is not read on then; a
-    /// response may still say at its end what went wrong.
+    /// response may still say at its end what went wrong, but one that never ends does not outlast the call by its messages either.
     pub(crate) async fn all(&mut self) -> (MessageQueue, End) {
         let (mut kept, mut messages) = (0_u8, MessageQueue::default());
         loop {
-            match poll_fn(|cx| self.poll_message(cx)).await {
+            if kept == 2 {
+                // Somebody else has to be asked now and then whether it is over, and the body need not ever be pending.
+                consume_budget().await;
+            }
+            let next = poll_fn(|cx| {
+                if kept == 2 && self.end.is_none() {
+                    let _ = self.poll_over(cx);
+                }
+                self.poll_message(cx)
+            });
+            match next.await {
                 Ok(message) if kept < 2 => {
                     kept = kept.saturating_add(1);
                     messages.push(message);

@@ -22,7 +22,7 @@ use http_body::{Frame, SizeHint};
 pub(crate) use error::{BoxError, status_of};
 pub(crate) use fields::{header_map, request_headers, section};
 pub(crate) use framed::{Encoded, Framed};
-pub(crate) use messages::BodyMessages;
+pub(crate) use messages::{BodyMessages, OverAt};
 
 use crate::Status;
 

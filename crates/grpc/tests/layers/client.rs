@@ -1,12 +1,14 @@
 //! Middleware around a channel.
 
-use std::sync::Arc;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use clearway::client::Grpc;
-use clearway::client::ResponseFuture;
+use clearway::body::Body;
+use clearway::client::{Grpc, GrpcService, ResponseFuture};
 use clearway::codec::BytesCodec;
 use clearway::intercept::{Call, CallEnd, Intercept, InterceptedService, Watch};
 use clearway::server::{GenericService, OnCancel};
@@ -190,6 +192,118 @@ async fn a_deadline_that_passes_in_middleware_does_not_say_that_nothing_was_done
     let status = unary(&client, "Echo", request).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(status.transport().unwrap().processed, Processed::Maybe, "{status}");
+}
+
+/// The head of an answer, so many messages, and then nothing more; says when it is dropped.
+struct Stalled {
+    left: usize,
+    _dropped: Arc<()>,
+}
+
+impl http_body::Body for Stalled {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+        let Some(left) = self.left.checked_sub(1) else { return Poll::Pending };
+        self.left = left;
+        Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(b"\0\0\0\0\x01x")))))
+    }
+}
+
+/// A service whose answers stall, and what their bodies hold.
+fn stalling(left: usize) -> (Grpc<impl GrpcService>, Weak<()>) {
+    let held = Arc::new(());
+    let dropped = Arc::downgrade(&held);
+    let held = Mutex::new(Some(held));
+    let service = tower::service_fn(move |_: http::Request<Body>| {
+        let body = Stalled { left, _dropped: held.lock().unwrap().take().unwrap() };
+        let answer = http::Response::builder().header("content-type", "application/grpc").body(body);
+        core::future::ready(answer)
+    });
+    (Grpc::new(ServiceBuilder::new().buffer(1).service(service)), dropped)
+}
+
+/// What must be over before the hour is.
+async fn soon<T>(answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(3600), answer).await.expect("it ends")
+}
+
+/// Middleware that keeps the rest of an answer back, or makes answers of its own: the deadline is the call's, and not the channel's.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_ends_with_the_deadline() {
+    let deadline = |seconds| {
+        let mut request = text("hi");
+        request.set_timeout(Duration::from_secs(seconds));
+        request
+    };
+    for messages in 0..3 {
+        let (client, body) = stalling(messages);
+        let began = tokio::time::Instant::now();
+        let status = soon(unary(&client, "Echo", deadline(2))).await.unwrap_err();
+        assert_eq!((status.code(), began.elapsed().as_secs()), (Code::DeadlineExceeded, 2), "{status}");
+        assert!(status.message().contains("in the middle of the response"), "{status}");
+        assert_eq!(status.transport().unwrap().processed, Processed::Maybe);
+        assert_eq!(body.strong_count(), 0, "the body is gone");
+
+        let (client, body) = stalling(messages);
+        let began = tokio::time::Instant::now();
+        let answer = client.server_streaming(deadline(2), path("Endless"), BytesCodec).await;
+        let mut stream = answer.unwrap().into_inner();
+        for _ in 0..messages {
+            assert_eq!(stream.message().await.unwrap().unwrap(), "x");
+        }
+        let status = soon(stream.message()).await.unwrap_err();
+        assert_eq!((status.code(), began.elapsed().as_secs()), (Code::DeadlineExceeded, 2), "{status}");
+        assert_eq!(stream.message().await.unwrap(), None, "it is told once");
+        assert_eq!(body.strong_count(), 0, "the body is gone");
+    }
+    // Nobody who set no timeout gets one.
+    let (client, _body) = stalling(0);
+    let waiting = tokio::time::timeout(Duration::from_secs(3600), unary(&client, "Echo", text("hi")));
+    assert!(waiting.await.is_err());
+}
+
+/// A body that always has one more message does not keep a call for one message past its deadline either.
+#[tokio::test]
+async fn an_answer_of_endless_messages_ends_with_the_deadline() {
+    let (client, body) = stalling(usize::MAX);
+    let mut request = text("hi");
+    request.set_timeout(Duration::from_millis(50));
+    let status = unary(&client, "Echo", request).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(body.strong_count(), 0, "the body is gone");
+}
+
+/// Nor does a stalled body keep a call whose handler's call is over.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_ends_with_the_call_it_is_read_for() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |_: Request<Bytes>| {
+        let tell = tell.clone();
+        async move {
+            let (unary_client, _body) = stalling(1);
+            let (streaming_client, _other) = stalling(1);
+            let answer = streaming_client.server_streaming(text("hi"), path("Endless"), BytesCodec).await;
+            let mut stream = answer.unwrap().into_inner();
+            stream.message().await.unwrap();
+            let (answer, message) = tokio::join!(unary(&unary_client, "Echo", text("hi")), stream.message());
+            tell.send([answer.unwrap_err().code(), message.unwrap_err().code()]).unwrap();
+            Ok(Response::new(Bytes::new()))
+        }
+    };
+    let service =
+        GenericService::new("t.S").when_cancelled(OnCancel::Token).unary("Ask", BytesCodec, handler);
+    let outer = Grpc::new(Server::builder().add_service(service).in_process());
+    let call = tokio::spawn(async move { unary(&outer, "Ask", text("hi")).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(told.try_recv().is_err());
+    call.abort();
+    let codes = tokio::time::timeout(Duration::from_secs(1), told.recv()).await;
+    assert_eq!(codes.expect("it is called off"), Some([Code::Cancelled; 2]));
 }
 
 #[tokio::test(start_paused = true)]

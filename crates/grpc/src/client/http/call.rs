@@ -1,5 +1,7 @@
 //! From a call to an `http::Request`, and from an `http::Response` to the rest of the call.
 
+use core::convert::Infallible;
+use core::future::pending;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -7,10 +9,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, TE};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Answer, HttpService};
-use crate::body::{Body, BodyMessages, Encoded, header_map, section};
+use crate::body::{Body, BodyMessages, Encoded, OverAt, header_map, section};
 use crate::cause::{CallPhase, Processed};
 use crate::client::grpc::{Begun, Grpc, Opened};
 use crate::client::outgoing::Outgoing;
@@ -26,6 +28,9 @@ use crate::intercept::Watching;
 use crate::metadata::MetadataMap;
 use crate::request::Context;
 use crate::{Code, Request, Status};
+
+/// How long after a deadline a body may still say itself that it passed: what is inside of middleware knows more of it.
+const SAYS_ITSELF: Duration = Duration::from_millis(20);
 
 /// What a client wants of the channel that its call gets to at last; travels among the request's extensions.
 #[derive(Clone)]
@@ -168,7 +173,8 @@ impl HttpCall {
         if parts.status != http::StatusCode::OK || !is_grpc {
             return Err(without_status(parts.status).and_metadata(metadata));
         }
-        Ok((metadata, BodyMessages::new(body, Incoming::Response, limit)))
+        let messages = BodyMessages::new(body, Incoming::Response, limit);
+        Ok((metadata, messages.over_at(over_at(began, deadline, parent))))
     }
 
     pub(in crate::client) async fn whole(self: Box<Self>) -> Result<Whole, Status> {
@@ -182,6 +188,26 @@ impl HttpCall {
         let source = crate::streaming::Source::of_body(messages);
         Ok(Opened { source, head, encoding: None, throttle: None })
     }
+}
+
+/// What ends a call whose answer has begun and stalls somewhere in middleware, where no channel's deadline is.
+fn over_at(began: Instant, deadline: Option<Instant>, parent: Option<CallContext>) -> Option<OverAt> {
+    if deadline.is_none() && parent.is_none() {
+        return None;
+    }
+    Some(Box::pin(async move {
+        let passed = async {
+            match deadline.and_then(|at| at.checked_add(SAYS_ITSELF)) {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+            Err::<Infallible, _>(deadline_passed_somewhere(began.elapsed(), CallPhase::Streaming))
+        };
+        match &parent {
+            Some(parent) => parent.unless_over(Processed::Maybe, passed).await,
+            None => passed.await,
+        }
+    }))
 }
 
 /// What an answer means that is not gRPC's: middleware refused the call in HTTP's words (gRPC's mapping page).

@@ -5,6 +5,9 @@
 //! `http::Request` of a call, asks a clone of the service whether it is ready, and makes a call of its answer again. A client over a
 //! bare channel takes none of these steps.
 //!
+//! The deadline and the context of a call are its client's to keep, until its answer has ended: what answers may not be a channel, and what
+//! stalls may be in front of it.
+//!
 //! Invariant: dropping the future of a call, or the body of its response, drops the call inside and resets its stream; a body is read no
 //! faster than the messages of the response are.
 
