@@ -57,7 +57,8 @@ pub struct Keepalive {
     /// How long nothing must have come before a PING is sent. Counts from the last octet received.
     pub interval: Duration,
     /// How long anything may take to come after that PING; then the connection ends
-    /// ([`Violation::KeepaliveExpired`](crate::Violation::KeepaliveExpired)). A8's own value: [`defaults::KEEPALIVE_TIMEOUT`].
+    /// ([`Violation::KeepaliveExpired`](crate::Violation::KeepaliveExpired)). A8's own value: [`defaults::KEEPALIVE_TIMEOUT`]. It must be
+    /// longer than a round trip: with zero the connection ends as soon as it asks.
     pub timeout: Duration,
     /// Whether it is asked while no stream is open. If not, and the interval has passed when a stream opens, it is asked at once.
     pub without_streams: bool,

@@ -14,13 +14,16 @@ use crate::stream::Stream;
 
 /// Linux takes no longer times of keepalive, and refuses them.
 const LONGEST: Duration = Duration::from_secs(32_767);
+/// Nor shorter ones. A user timeout of less would be over before a lost packet is sent again, and zero the system's default.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// Nor more retries.
 const MOST_RETRIES: u32 = 127;
 /// Nor a user timeout of more milliseconds than a positive `int` holds: 24 days.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(0x7fff_ffff);
 
-/// What the kernel is told about a TCP connection. What is more than it takes is lowered to that.
+/// What the kernel is told about a TCP connection. What is more than it takes is lowered to that, and times of less than a second are
+/// raised to one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct TcpOptions {
@@ -60,7 +63,7 @@ impl TcpOptions {
         let socket = SockRef::from(tcp);
         match self.keepalive {
             Some(idle) => {
-                let kernels = |time: Duration| time.clamp(Duration::from_secs(1), LONGEST);
+                let kernels = |time: Duration| time.clamp(SHORTEST, LONGEST);
                 let keepalive = TcpKeepalive::new()
                     .with_time(kernels(idle))
                     .with_interval(kernels(self.keepalive_interval))
@@ -70,7 +73,10 @@ impl TcpOptions {
             None => socket.set_keepalive(false)?,
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket.set_tcp_user_timeout(self.user_timeout.map(|timeout| timeout.min(LONGEST_USER_TIMEOUT)))?;
+        {
+            let kernels = |timeout: Duration| timeout.clamp(SHORTEST, LONGEST_USER_TIMEOUT);
+            socket.set_tcp_user_timeout(self.user_timeout.map(kernels))?;
+        }
         Ok(())
     }
 }
@@ -122,10 +128,11 @@ mod tests {
         options.keepalive = Some(Duration::from_millis(1));
         options.keepalive_interval = Duration::ZERO;
         options.keepalive_retries = 0;
+        options.user_timeout = Some(Duration::ZERO);
         options.apply(&theirs).unwrap();
         assert_eq!(
             told(&theirs),
-            (true, secs(1), secs(1), 1, None),
+            (true, secs(1), secs(1), 1, Some(secs(1))),
             "what the kernel would refuse is raised"
         );
         options.keepalive = Some(Duration::MAX);

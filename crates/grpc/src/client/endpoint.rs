@@ -150,7 +150,8 @@ impl Endpoint {
 
     /// A deadline for every call, counted from its beginning.
     ///
-    /// Default: none. The smaller of this and [`Request::set_timeout`](crate::Request::set_timeout) counts.
+    /// Default: none. The smaller of this and [`Request::set_timeout`](crate::Request::set_timeout) counts. Zero is not "none": every call ends
+    /// at once, unsent.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -161,7 +162,7 @@ impl Endpoint {
     /// all together; and each further address anew. The error names the step that was not done.
     ///
     /// Default: [`DEFAULT_CONNECT_TIMEOUT`], and after many failures as long as the wait between attempts has become (gRPC's
-    /// connection back-off page).
+    /// connection back-off page). Zero is not "for ever", which [`Duration::MAX`] is: no attempt has any time then.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = Some(timeout);
@@ -287,7 +288,7 @@ impl Endpoint {
     /// How long the server may take nothing from its socket while requests wait for it; then the connection is ended. Any progress
     /// starts it again.
     ///
-    /// Default: [`DriverConfig::WRITE_TIMEOUT`], 30 s.
+    /// Default: [`DriverConfig::WRITE_TIMEOUT`], 30 s; less than a second is raised to it.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.driver = self.driver.write_timeout(timeout);

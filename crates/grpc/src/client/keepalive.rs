@@ -11,7 +11,7 @@ use clearway_http2::{Config, ErrorCode, GoAway, Keepalive, Tx};
 use super::channel::Event;
 use super::connection::ClientConnection;
 use super::endpoint::Endpoint;
-use super::knobs::MIN_KEEP_ALIVE_INTERVAL;
+use super::knobs::{MIN_KEEP_ALIVE_INTERVAL, MIN_KEEP_ALIVE_TIMEOUT};
 use crate::cause::TransportEvent;
 
 /// The debug text of a GOAWAY that gRFC A8 speaks of.
@@ -42,7 +42,7 @@ impl Pace {
                     "http2_keep_alive_interval is too short and was raised to the least that gRPC allows"
                 );
             }
-            Keepalive { interval, ..wanted }
+            Keepalive { interval, timeout: wanted.timeout.max(MIN_KEEP_ALIVE_TIMEOUT), ..wanted }
         });
         let probe_after = endpoint.vigilance.probe_after.unwrap_or(Duration::MAX);
         Self(Mutex::new(Known { keepalive, probe_after }))
@@ -170,5 +170,14 @@ mod tests {
             Endpoint::from_static("http://a:1").http2_config(Config { keepalive, ..Config::default() });
         let raised = Keepalive { interval: secs(10), timeout: secs(2), without_streams: true };
         assert_eq!(Pace::new(&endpoint).configure(Config::default()).keepalive, Some(raised));
+        let keepalive = Some(Keepalive { timeout: Duration::ZERO, ..raised });
+        let endpoint = endpoint.http2_config(Config { keepalive, ..Config::default() });
+        let raised = Keepalive { timeout: secs(1), ..raised };
+        assert_eq!(Pace::new(&endpoint).configure(Config::default()).keepalive, Some(raised));
+        let zero = Endpoint::from_static("http://a:1").keep_alive_timeout(Duration::ZERO);
+        let zero = zero.probe_after_silence(Some(Duration::ZERO));
+        let pace = Pace::new(&zero);
+        assert_eq!(pace.probe_after(), secs(1));
+        assert_eq!(pace.configure(Config::default()).keepalive.unwrap().timeout, secs(1));
     }
 }

@@ -128,7 +128,8 @@ impl Server {
         self
     }
 
-    /// The longest a call may take, whatever its client asks for; the smaller counts. Default: no limit.
+    /// The longest a call may take, whatever its client asks for; the smaller counts. Default: no limit. Zero is not that: no call
+    /// gets any time then.
     ///
     /// A call that takes longer ends with DEADLINE_EXCEEDED, and its handler as [`OnCancel`](crate::server::OnCancel) says: by default
     /// it is dropped.
@@ -196,7 +197,7 @@ impl Server {
     /// How long a client may take nothing from its socket while answers wait for it; then the connection is ended
     /// ([`CloseReason::WriteStalled`](crate::transport::CloseReason)). Any progress starts it again.
     ///
-    /// Default: [`DriverConfig::WRITE_TIMEOUT`], 30 s.
+    /// Default: [`DriverConfig::WRITE_TIMEOUT`], 30 s; less than a second is raised to it.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.driver = self.driver.write_timeout(timeout);

@@ -353,7 +353,7 @@ async fn a_connection_without_calls_is_closed_after_the_idle_timeout() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_race_with_the_idle_timeout_go_to_another_connection() {
     let (endpoint, mut arrivals) = endpoint();
-    let timeout = Duration::from_millis(100);
+    let timeout = Duration::from_secs(1);
     let grpc = Grpc::new(endpoint.idle_timeout(timeout).connect_lazy());
     tokio::spawn(async move {
         loop {

@@ -127,6 +127,27 @@ async fn an_idle_connection_is_ended_and_the_next_call_makes_another() {
     assert!(scene.report().is_empty(), "nothing was cut off");
 }
 
+/// What is too short to be meant is raised: a connection is there for the calls it was made for.
+#[tokio::test(start_paused = true)]
+async fn no_limit_of_a_connections_life_ends_it_at_once() {
+    let zero = Duration::ZERO;
+    let servers = [
+        Server::builder().max_connection_idle(zero),
+        Server::builder().max_connection_age(zero).fixed_jitter(0.5),
+        Server::builder().http2_keepalive_timeout(Some(zero)).write_timeout(zero),
+    ];
+    for server in servers {
+        let scene = scene(server);
+        let endpoint = scene.endpoint().idle_timeout(zero).keep_alive_timeout(zero).write_timeout(zero);
+        let client = Client::at(endpoint);
+        for _ in 0..9 {
+            client.unary("Echo", text("m")).await.unwrap();
+            tokio::time::sleep(SECOND / 20).await;
+        }
+        assert_eq!((scene.counters.connections(), scene.counters.connections_ended()), (1, 0));
+    }
+}
+
 /// A call every few milliseconds for half a minute, on connections that live a second.
 #[tokio::test(start_paused = true)]
 async fn no_call_fails_when_connections_are_old() {

@@ -45,10 +45,14 @@ impl DriverConfig {
     /// The default of [`DriverConfig::write_timeout`]: longer than a lost packet takes to be sent again a few times.
     pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Sets [`DriverConfig::write_timeout`].
+    /// The least that [`DriverConfig::write_timeout`] takes: with none, a socket whose buffer is full would be a peer that is gone.
+    pub const MIN_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// Sets [`DriverConfig::write_timeout`]. Less than [`DriverConfig::MIN_WRITE_TIMEOUT`] is raised to it.
     #[must_use]
     pub const fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout;
+        let too_short = timeout.as_nanos() < Self::MIN_WRITE_TIMEOUT.as_nanos();
+        self.write_timeout = if too_short { Self::MIN_WRITE_TIMEOUT } else { timeout };
         self
     }
 }

@@ -8,6 +8,8 @@ use crate::client::Endpoint;
 
 /// How long a connection is kept without calls: gRPC's own figure for when a channel becomes idle.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// A connection that is kept for less would be gone before its second call.
+const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 /// Connections to one address. Servers commonly allow 100 streams on each, so this is 400 calls at once; more would make little
 /// of a limit that a server chose to protect itself, and is for those who asked it.
 pub const DEFAULT_MAX_CONNECTIONS_PER_ADDRESS: usize = 4;
@@ -42,10 +44,10 @@ impl Endpoint {
     /// How long a connection is kept without calls; the next call makes a new one. It is closed with a GOAWAY whose debug text is
     /// `max_idle`. [`Duration::MAX`] keeps it for ever.
     ///
-    /// Default: [`DEFAULT_IDLE_TIMEOUT`], 30 minutes.
+    /// Default: [`DEFAULT_IDLE_TIMEOUT`], 30 minutes; less than a second is raised to it.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.connections.life.max_idle = timeout;
+        self.connections.life.max_idle = timeout.max(SHORTEST_IDLE);
         self
     }
 }

@@ -19,8 +19,12 @@ pub const DEFAULT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(330);
 pub const MIN_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the server may take to answer, unless chosen otherwise (gRFC A8).
 pub const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = clearway_http2::config::defaults::KEEPALIVE_TIMEOUT;
+/// The shortest such time: a PING that was lost is sent again in less.
+pub const MIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// After how much silence the first call waits for a sign of life, unless chosen otherwise.
 pub const DEFAULT_PROBE_AFTER_SILENCE: Duration = Duration::from_secs(30);
+/// Less than this is not silence.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// What the knobs here set.
 #[derive(Clone, Debug)]
@@ -93,11 +97,11 @@ impl Endpoint {
     /// How long after that PING anything may take to come (gRPC: `timeout`); then the connection is closed, and its calls end with
     /// UNAVAILABLE ([`CloseReason::KeepaliveExpired`](crate::transport::CloseReason)). Any octet is a sign of life.
     ///
-    /// Default: [`DEFAULT_KEEP_ALIVE_TIMEOUT`]. It is TCP_USER_TIMEOUT as well (gRFC A18), unless [`Endpoint::tcp_user_timeout`] says
+    /// Default: [`DEFAULT_KEEP_ALIVE_TIMEOUT`]; less than [`MIN_KEEP_ALIVE_TIMEOUT`] is raised to it. It is TCP_USER_TIMEOUT as well (gRFC A18), unless [`Endpoint::tcp_user_timeout`] says
     /// otherwise.
     #[must_use]
     pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
-        self.vigilance.timeout = timeout;
+        self.vigilance.timeout = timeout.max(MIN_KEEP_ALIVE_TIMEOUT);
         self
     }
 
@@ -117,12 +121,12 @@ impl Endpoint {
     /// ([`CloseReason::ProbeUnanswered`](crate::transport::CloseReason)); calls that are open on it have as long as keepalive's timeout.
     /// So a connection that a NAT or a load balancer forgot costs the next call a second, and not its deadline.
     ///
-    /// Default: [`DEFAULT_PROBE_AFTER_SILENCE`]; `None` sends calls at once, always. It costs a busy connection nothing. The answers of calls
+    /// Default: [`DEFAULT_PROBE_AFTER_SILENCE`]; `None` sends calls at once, always; less than a second is raised to it. It costs a busy connection nothing. The answers of calls
     /// make up for the PINGs with any server (gRFC A8: strikes are cleared by what it sends), and where two in a row brought no
     /// answer to a call, there is no third.
     #[must_use]
     pub fn probe_after_silence(mut self, silence: Option<Duration>) -> Self {
-        self.vigilance.probe_after = silence;
+        self.vigilance.probe_after = silence.map(|silence| silence.max(SHORTEST_SILENCE));
         self
     }
 
@@ -182,6 +186,7 @@ mod tests {
         assert_eq!(kernel(&endpoint()), TcpOptions::default());
         let user_timeout = |endpoint: Endpoint| kernel(&endpoint).user_timeout;
         assert_eq!(user_timeout(endpoint().keep_alive_timeout(secs(5))), Some(secs(5)));
+        assert_eq!(user_timeout(endpoint().keep_alive_timeout(Duration::ZERO)), Some(secs(1)));
         assert_eq!(user_timeout(endpoint().write_timeout(secs(300))), Some(secs(300)));
         assert_eq!(user_timeout(endpoint().write_timeout(secs(10))), Some(secs(20)));
         assert_eq!(user_timeout(endpoint().tcp_user_timeout(None)), None);

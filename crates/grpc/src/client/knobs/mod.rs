@@ -12,7 +12,7 @@ pub(super) use keepalive::Vigilance;
 pub(crate) use keepalive::user_timeout;
 pub use keepalive::{
     DEFAULT_KEEP_ALIVE_INTERVAL, DEFAULT_KEEP_ALIVE_TIMEOUT, DEFAULT_PROBE_AFTER_SILENCE,
-    MIN_KEEP_ALIVE_INTERVAL,
+    MIN_KEEP_ALIVE_INTERVAL, MIN_KEEP_ALIVE_TIMEOUT,
 };
 pub(super) use retry::Repeats;
 pub use retry::{DEFAULT_RETRY_BUFFER_SIZE, DEFAULT_RETRY_CALL_BUFFER_SIZE};

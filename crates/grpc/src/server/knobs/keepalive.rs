@@ -11,7 +11,7 @@ use crate::server::Server;
 
 /// How long a client must have been silent before it is asked, unless chosen otherwise (gRFC A8, "Server-side Connection Management").
 const INTERVAL: Duration = Duration::from_secs(2 * 3600);
-/// No client is asked more often.
+/// No client is asked more often, nor given less time to answer: a PING that was lost is sent again in less.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// What the knobs here set.
@@ -42,7 +42,7 @@ impl Vigilance {
     pub(in crate::server) fn configure(&self, config: Config) -> Config {
         let ours = self.interval.map(|interval| Keepalive {
             interval: interval.max(SHORTEST),
-            timeout: self.timeout,
+            timeout: self.timeout.max(SHORTEST),
             without_streams: true,
         });
         Config {
@@ -55,7 +55,8 @@ impl Vigilance {
     /// What the kernel is told.
     pub(in crate::server) fn tcp(&self, driver: &DriverConfig) -> TcpOptions {
         let mut tcp = self.tcp;
-        tcp.user_timeout = self.user_timeout.unwrap_or_else(|| user_timeout(self.timeout, driver));
+        tcp.user_timeout =
+            self.user_timeout.unwrap_or_else(|| user_timeout(self.timeout.max(SHORTEST), driver));
         tcp
     }
 }
@@ -73,7 +74,7 @@ impl Server {
     }
 
     /// How long after that PING anything may take to come (gRPC: `timeout`); then the connection is closed, and its calls are
-    /// cancelled. Default, also with `None`: 20 s.
+    /// cancelled. Default, also with `None`: 20 s; less than a second is raised to it.
     #[must_use]
     pub fn http2_keepalive_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.vigilance.timeout = timeout.unwrap_or(defaults::KEEPALIVE_TIMEOUT);
@@ -152,7 +153,10 @@ mod tests {
         let told = Config { ping_policy: Some(policy), ..Config::default() };
         let off = Server::builder().http2_keepalive_interval(None).vigilance.configure(told);
         assert_eq!((off.keepalive, off.ping_policy), (None, Some(policy)));
-        let server = Server::builder().http2_keepalive_interval(Some(Duration::ZERO));
-        assert_eq!(server.vigilance.configure(Config::default()).keepalive.unwrap().interval, secs(1));
+        let none = Some(Duration::ZERO);
+        let server = Server::builder().http2_keepalive_interval(none).http2_keepalive_timeout(none);
+        let raised = server.vigilance.configure(Config::default()).keepalive.unwrap();
+        assert_eq!((raised.interval, raised.timeout), (secs(1), secs(1)));
+        assert_eq!(server.vigilance.tcp(&DriverConfig::default()).user_timeout, Some(secs(1)));
     }
 }

@@ -12,6 +12,8 @@ use crate::server::drain::{CutReport, DrainReport, Leftovers};
 
 /// How far a connection's age may lie from what was asked for, so that connections made together do not end together (gRFC A9).
 const AGE_JITTER: f64 = 0.1;
+/// Connections that live for less would end before their first call comes; many more would be made than used.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The knobs of this file.
 #[derive(Clone)]
@@ -64,11 +66,11 @@ impl Server {
     /// 9113 §6.8, in two steps), so that a call that is just on its way is served. It counts from the end of the last call, or from
     /// when the connection was made (gRFC A9).
     ///
-    /// Default: for ever. Balancers and firewalls on the way forget connections without a word after some minutes; a limit
+    /// Default: for ever; less than a second is raised to it. Balancers and firewalls on the way forget connections without a word after some minutes; a limit
     /// below theirs ends them in good order.
     #[must_use]
     pub fn max_connection_idle(mut self, idle: Duration) -> Self {
-        self.life.limits.max_idle = idle;
+        self.life.limits.max_idle = idle.max(SHORTEST);
         self
     }
 
@@ -76,18 +78,18 @@ impl Server {
     /// elsewhere (GOAWAY with the debug text `max_age`, in two steps). Calls that are under way go on, as long as
     /// [`Server::max_connection_age_grace`] says (gRFC A9).
     ///
-    /// Default: for ever. It is how clients behind a balancer of connections find servers that were added, and the bound
+    /// Default: for ever; less than a second is raised to it. It is how clients behind a balancer of connections find servers that were added, and the bound
     /// of a client that opens calls and never finishes them.
     #[must_use]
     pub fn max_connection_age(mut self, age: Duration) -> Self {
-        self.life.limits.max_age = age;
+        self.life.limits.max_age = age.max(SHORTEST);
         self
     }
 
     /// How long calls may go on after [`Server::max_connection_age`]. What is left then is cut off: their handlers see CANCELLED, their
     /// clients UNAVAILABLE, and [`Server::on_calls_cut_off`] is called.
     ///
-    /// Default: for ever (gRFC A9).
+    /// Default: for ever (gRFC A9). With zero they are cut off at once.
     #[must_use]
     pub fn max_connection_age_grace(mut self, grace: Duration) -> Self {
         self.life.limits.max_age_grace = grace;
@@ -97,7 +99,7 @@ impl Server {
     /// How long calls may go on after the shutdown of [`Router::serve_with_shutdown`](super::super::Router::serve_with_shutdown) was
     /// asked for. What is left then is cut off as after [`Server::max_connection_age_grace`], and the server ends within a second.
     ///
-    /// Default: for ever. Whoever starts servers kills them after a while, commonly 30 s; a limit below that makes
+    /// Default: for ever; with zero they are cut off at once. Whoever starts servers kills them after a while, commonly 30 s; a limit below that makes
     /// a report of it.
     #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
