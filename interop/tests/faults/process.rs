@@ -86,6 +86,23 @@ pub(crate) async fn answered(client: &TestServiceClient<Channel>) -> Duration {
     }
 }
 
+/// Local ports of the TCP connections that are established from here to a server: which connections those are.
+pub(crate) fn ports_to(server: SocketAddr) -> Vec<u16> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let port = |end: &str| end.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+    let mut ports: Vec<u16> = table
+        .lines()
+        .filter_map(|line| {
+            // number: local remote state ...; 01 is ESTABLISHED.
+            let mut fields = line.split_whitespace().skip(1);
+            let (local, remote, state) = (fields.next()?, fields.next()?, fields.next()?);
+            (state == "01" && port(remote)? == server.port()).then(|| port(local))?
+        })
+        .collect();
+    ports.sort_unstable();
+    ports
+}
+
 /// Descriptors a process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
