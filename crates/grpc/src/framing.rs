@@ -356,6 +356,58 @@ mod tests {
         }
     }
 
+    /// What an assembler made of these pieces: the messages, how it failed, and what [`Assembler::abandon`] finds then.
+    type Outcome = (Vec<(Vec<u8>, bool)>, Option<FramingError>, usize);
+
+    fn outcome(wire: &[u8], cuts: &[usize]) -> Outcome {
+        let mut assembler = Assembler::new(60).and_agreed(true);
+        let (mut messages, mut rest) = (Vec::new(), wire);
+        for cut in cuts.iter().cycle() {
+            let (mut piece, left) = rest.split_at(rest.len().min(*cut));
+            loop {
+                match assembler.next(&mut piece) {
+                    Ok(Some(message)) => {
+                        let compressed = message.is_compressed();
+                        messages.push((message.into_message().octets.to_vec(), compressed));
+                    }
+                    Ok(None) => break,
+                    Err(error) => return (messages, Some(error), 0),
+                }
+            }
+            assert!(piece.is_empty());
+            rest = left;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        (messages, None, assembler.abandon())
+    }
+
+    proptest! {
+        /// Prefixes that lie whole in a piece, or in several; also bad ones, and a stream that ends anywhere.
+        #[test]
+        fn every_cut_gives_the_same_messages_and_the_same_error(
+            messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..20), any::<bool>()), 0..6),
+            bad in prop::option::of(prop_oneof![Just([0, 0, 0, 0, 61]), Just([1, 1, 0, 0, 0]), Just([2, 0, 0, 0, 0])]),
+            cuts in prop::collection::vec(1usize..30, 1..8),
+            lost in 0usize..12,
+        ) {
+            let mut wire = Vec::new();
+            for (message, compressed) in &messages {
+                wire.extend([u8::from(*compressed), 0, 0, 0, u8::try_from(message.len()).unwrap()]);
+                wire.extend(message);
+            }
+            wire.extend(bad.into_iter().flatten());
+            wire.truncate(wire.len() - lost.min(wire.len()));
+            let whole = outcome(&wire, &[usize::MAX]);
+            prop_assert_eq!(&outcome(&wire, &cuts), &whole);
+            prop_assert_eq!(&outcome(&wire, &[1]), &whole);
+            if bad.is_some() && lost == 0 {
+                prop_assert!(whole.1.is_some() && whole.0.len() == messages.len());
+            }
+        }
+    }
+
     #[test]
     fn only_grpc_is_grpc() {
         for good in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {

@@ -42,6 +42,9 @@ impl Listener {
     /// Listens on an address. A Unix socket that a dead process left behind is taken over; one that somebody still
     /// listens on is not, and a file of another kind is never touched.
     ///
+    /// On Linux a loopback address is served with Reno where the system's congestion control is BBR, whose pacing costs much
+    /// there; [`Listener::from_std`] takes a socket with another choice.
+    ///
     /// # Errors
     /// The system's, when the address is taken or not ours.
     pub async fn bind(address: &Address) -> io::Result<Self> {
@@ -53,7 +56,7 @@ impl Listener {
     }
 
     /// Listens on a socket address together with other listeners of this user (SO_REUSEPORT): the kernel spreads new
-    /// connections over them. All of them must be made this way.
+    /// connections over them. All of them must be made this way. Congestion control is as with [`Listener::bind`].
     ///
     /// # Errors
     /// The system's, when the address is taken by somebody else.

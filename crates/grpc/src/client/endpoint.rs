@@ -322,7 +322,8 @@ impl Endpoint {
     }
 
     /// Where connections come from instead of the target's address: a tunnel, a pipe, a test. Called for each connection;
-    /// the target only names the server.
+    /// the target only names the server. Options of the socket, as keepalive and congestion control, are left as they are (those that
+    /// this library connects use Reno instead of BBR to loopback addresses).
     #[must_use]
     pub fn connector<F, Fut, S>(mut self, connect: F) -> Self
     where
