@@ -92,22 +92,40 @@ mod tests {
         assert!(paces(b"bbr\0\0\0") && paces(b"bbr3\0") && !paces(b"cubic\0"));
     }
 
-    /// Both ends of a connection, each way of listening.
+    /// The algorithms of both ends of a connection.
+    async fn ends(listener: &Listener) -> [String; 2] {
+        let address = listener.local_addr().unwrap().into();
+        let (accepted, connected) =
+            tokio::join!(listener.accept(), crate::connect(&address, Duration::from_secs(5)));
+        [accepted.unwrap(), connected.unwrap()].map(|stream| congestion(stream.tcp().unwrap()))
+    }
+
+    /// Both ends, each way of listening.
     #[tokio::test]
     async fn every_connection_over_loopback_is_told() {
-        for shared in [false, true] {
-            let any = "127.0.0.1:0".parse().unwrap();
-            let listener = match shared {
-                false => Listener::bind(&crate::Address::Tcp(any)).await.unwrap(),
-                true => Listener::bind_shared(any).unwrap(),
-            };
-            let address = listener.local_addr().unwrap().into();
-            let (accepted, connected) =
-                tokio::join!(listener.accept(), crate::connect(&address, Duration::from_secs(5)));
-            for stream in [accepted.unwrap(), connected.unwrap()] {
-                let name = congestion(stream.tcp().unwrap());
+        let mut listeners = vec![Listener::bind_shared("127.0.0.1:0".parse().unwrap()).unwrap()];
+        for address in ["127.0.0.1:0", "localhost:0", "[::1]:0"] {
+            match Listener::bind(&address.parse().unwrap()).await {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => println!("skipped {address}: {error}"),
+            }
+        }
+        assert!(listeners.len() > 1);
+        for listener in &listeners {
+            for name in ends(listener).await {
                 assert!(!paces(name.as_bytes()), "{name}");
             }
         }
+    }
+
+    /// A listener that somebody else made accepts connections with what it was given.
+    #[tokio::test]
+    async fn a_listener_that_is_given_keeps_its_own() {
+        let Some(socket) = with_bbr() else { return };
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let given = socket.listen(1).unwrap().into_std().unwrap();
+        let [accepted, connected] = ends(&Listener::from_std(given).unwrap()).await;
+        assert_eq!(accepted, "bbr");
+        assert!(!paces(connected.as_bytes()), "{connected}");
     }
 }
