@@ -18,6 +18,7 @@ mod s4_frames;
 mod s5_1_state_table;
 mod s5_1_stream_states;
 mod s6_10_continuation;
+mod s6_1_data_splits;
 mod s6_5_settings;
 mod s6_7_ping;
 mod s6_8_goaway;
