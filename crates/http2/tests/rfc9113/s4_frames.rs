@@ -154,6 +154,7 @@ fn frames_may_be_cut_anywhere() {
             headers(1).request(),
             data(1, b"hello").padded(3),
             data(1, b"").padded(0),
+            data(1, b"").padded(4),
             data(1, b"world").end_stream(),
             ping([3; 8]),
             unknown(0x77, 1, b"abc"),
