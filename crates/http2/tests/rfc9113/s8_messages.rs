@@ -101,6 +101,8 @@ fn connection_specific_fields_are_refused() {
         refused(&with(&[(name, "x")]));
     }
     refused(&with(&[("te", "gzip")]));
+    refused(&with(&[("te", "trailers"), ("te", "gzip")]));
+    refused(&with(&[("te", "gzip"), ("te", "trailers")]));
     refused(&with(&[("te", "trailers, gzip")]));
     let mut peer = Peer::of_server(Config::default());
     peer.send(headers(1).fields(&with(&[("te", "trailers")])).end_stream());
