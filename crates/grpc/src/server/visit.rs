@@ -16,7 +16,7 @@ use std::sync::Arc;
 use clearway_http2::{RouteId, StreamKey, Tx};
 use tokio::task::coop::has_budget_remaining;
 
-use super::call::Intake;
+use super::call::{Intake, Said};
 use super::connection::ServerConnection;
 use super::contain::contain;
 use super::ops::{DoneGuard, Outcome};
@@ -84,6 +84,35 @@ impl Settled {
             Ok(ready) => ready,
             Err(status) => Poll::Ready(Outcome::Status(status)),
         }
+    }
+
+    /// Polls the handler on the connection's task, with the waker of its own; what it sends goes into the output. How it ended, if it did.
+    fn poll_here(
+        &mut self,
+        home: &Waker,
+        tx: &mut Tx,
+        said: &mut Said,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Outcome> {
+        let direct = Direct { tx, said: *said, buffer: core::mem::take(buffer), refused: None };
+        let mut via = Via::Output(direct);
+        let polled = self.poll(&mut Context::from_waker(home), &mut via);
+        let Via::Output(Direct { said: now_said, buffer: given_back, refused, .. }) = via else {
+            return None;
+        };
+        (*said, *buffer) = (now_said, given_back);
+        match (refused, polled) {
+            (Some(status), _) => Some(Outcome::Status(status)),
+            (None, Poll::Ready(outcome)) => Some(outcome),
+            (None, Poll::Pending) => None,
+        }
+    }
+
+    /// The handler has ended, and the connection knows.
+    fn end_here(self) {
+        let Self { handler, guard, .. } = self;
+        let _ = contain(|| drop(handler));
+        guard.disarm();
     }
 
     /// What hears of the call's end, the first time somebody asked for it.
@@ -174,9 +203,9 @@ impl ServerConnection {
         any
     }
 
+    /// Polls the handler of a call here, if that can be, or has its task do it. True if it was polled.
     fn visit(&mut self, tx: &mut Tx, stream: StreamKey, buffer: &mut Vec<u8>) -> bool {
         let Some(call) = self.calls.get(stream) else { return false };
-        let said = call.said;
         let Intake::Many(Upload { seat: Some(seat), home: Some(home), applied, route, .. }) =
             &mut call.intake
         else {
@@ -186,44 +215,25 @@ impl ServerConnection {
         // With the budget spent everything looks pending: then there is no point in polling here.
         let decision =
             if has_budget_remaining() { learned.decide(&mut self.turn, tx.now()) } else { Decision::Spawn };
-        let settled = if decision == Decision::Spawn { None } else { seat.take_here() };
-        let mut settled = match settled {
-            Some(settled) if settled.pushed == *applied => settled,
-            not_now => {
-                let left = not_now.and_then(|settled| seat.put_back_here(settled).0);
-                let _ = contain(|| drop(left));
-                self.wakes.push(home.clone());
-                return false;
-            }
+        let Some(mut settled) = fetch(seat, *applied, decision) else {
+            self.wakes.push(home.clone());
+            return false;
         };
         let began = matches!(decision, Decision::Measured { .. }).then(|| self.clock.now());
-        let mut via = Via::Output(Direct { tx, said, buffer: core::mem::take(buffer), refused: None });
-        let polled = settled.poll(&mut Context::from_waker(home), &mut via);
-        let Via::Output(Direct { tx, said, buffer: given_back, refused }) = via else { return true };
-        *buffer = given_back;
-        call.said = said;
+        let outcome = settled.poll_here(home, tx, &mut call.said, buffer);
         if let (Some(began), Decision::Measured { stands_for }) = (began, decision) {
             let took = self.clock.now() - began;
             self.turn.took(took, stands_for);
             learned.record(took, true);
         }
         let life = settled.newly_watched().cloned();
-        let outcome = match (refused, polled) {
-            (Some(status), _) => Some(Outcome::Status(status)),
-            (None, Poll::Ready(outcome)) => Some(outcome),
-            (None, Poll::Pending) => None,
-        };
         if outcome.is_some() {
             seat.done_here();
             // Its task finds that out.
             self.wakes.push(home.clone());
-            let Settled { handler, guard, .. } = *settled;
-            let _ = contain(|| drop(handler));
-            guard.disarm();
+            settled.end_here();
         } else {
-            let (left, waker) = seat.put_back_here(settled);
-            self.wakes.extend(waker);
-            let _ = contain(|| drop(left));
+            self.wakes.extend(put_back(seat, settled));
         }
         if let Some(life) = life {
             self.watch(stream, life, AskedBy::Context);
@@ -234,6 +244,29 @@ impl ServerConnection {
         }
         true
     }
+}
+
+/// Takes a handler out of its seat to be polled here: unless its method is not one for that, its task polls it, or something that its task
+/// pushed for it is still on its way.
+fn fetch(seat: &Seat<Box<Settled>>, applied: u32, decision: Decision) -> Option<Box<Settled>> {
+    if decision == Decision::Spawn {
+        return None;
+    }
+    let settled = seat.take_here()?;
+    if settled.pushed == applied {
+        return Some(settled);
+    }
+    // Its task is woken in any case.
+    put_back(seat, settled);
+    None
+}
+
+/// Puts a handler back that goes on. What is given back came for it meanwhile and is to be woken.
+fn put_back(seat: &Seat<Box<Settled>>, settled: Box<Settled>) -> Option<Waker> {
+    let (left, waker) = seat.put_back_here(settled);
+    // Its task was aborted meanwhile.
+    let _ = contain(|| drop(left));
+    waker
 }
 
 #[cfg(test)]
