@@ -19,11 +19,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 )
 
 var (
@@ -106,7 +108,8 @@ func holdCall() {
 	began := time.Now()
 	fmt.Println("open")
 	_, err = stream.Recv()
-	if ctx.Err() != nil {
+	// The server keeps the deadline, too, and may say so first.
+	if ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded {
 		fmt.Println("held")
 		return
 	}

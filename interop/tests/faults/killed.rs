@@ -9,6 +9,7 @@ use crate::client;
 use crate::process::{self, answered, descriptors, resident, serve, until_descriptors};
 
 const CYCLES: usize = 100;
+const CLIENTS: usize = 200;
 
 /// A hundred servers die under one channel. Every call says that the connection ended, and which; the channel finds the next
 /// server by itself; descriptors and memory stay.
@@ -103,25 +104,26 @@ fn waiting(client: &TestServiceClient<Channel>, under_way: &UnderWay) -> Ended {
     })
 }
 
-/// A hundred clients die in mid-stream: the server keeps no descriptor and no memory of them, and answers a neighbour all along.
+/// Two hundred clients die in mid-stream: the server keeps no descriptor and no memory of them, and answers a neighbour all along.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_outlives_a_hundred_clients() {
+async fn a_server_outlives_its_clients() {
     let (server, address) = serve(0);
     let neighbour = process::client(address);
     answered(&neighbour).await;
     let pid = server.0.id();
-    let (at_rest, mut before) = (descriptors(pid), 0);
-    for cycle in 0..CYCLES {
+    let at_rest = descriptors(pid);
+    // What it holds at a moment depends on what the last client had asked for, and on the allocator. What it keeps shows in the
+    // least of many: of 1,600 clients it was 10.4 to 10.9 MiB.
+    let mut least = [u64::MAX; 4];
+    for cycle in 0..CLIENTS {
         let mut client = client::start(address);
         client.kill();
         answered(&neighbour).await;
-        if cycle == CYCLES / 4 {
-            until_descriptors(pid, at_rest).await;
-            before = resident(pid);
-        }
+        let quarter = &mut least[4 * cycle / CLIENTS];
+        *quarter = resident(pid).min(*quarter);
     }
     until_descriptors(pid, at_rest).await;
-    let after = resident(pid);
-    println!("{before} KiB after a quarter, {after} KiB at the end");
-    assert!(after <= before + 4096, "{before} KiB, then {after} KiB");
+    println!("the least of each quarter, KiB: {least:?}");
+    let [_, before, _, after] = least;
+    assert!(after <= before + 6144, "{least:?} KiB");
 }

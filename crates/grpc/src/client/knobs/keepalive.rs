@@ -23,8 +23,6 @@ pub const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = clearway_http2::config::default
 pub const MIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// After how much silence the first call waits for a sign of life, unless chosen otherwise.
 pub const DEFAULT_PROBE_AFTER_SILENCE: Duration = Duration::from_secs(30);
-/// Less than this is not silence.
-const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// What the knobs here set.
 #[derive(Clone, Debug)]
@@ -121,12 +119,12 @@ impl Endpoint {
     /// ([`CloseReason::ProbeUnanswered`](crate::transport::CloseReason)); calls that are open on it have as long as keepalive's timeout.
     /// So a connection that a NAT or a load balancer forgot costs the next call a second, and not its deadline.
     ///
-    /// Default: [`DEFAULT_PROBE_AFTER_SILENCE`]; `None` sends calls at once, always; less than a second is raised to it. It costs a busy connection nothing. The answers of calls
+    /// Default: [`DEFAULT_PROBE_AFTER_SILENCE`]; `None` sends calls at once, always. It costs a busy connection nothing. The answers of calls
     /// make up for the PINGs with any server (gRFC A8: strikes are cleared by what it sends), and where two in a row brought no
     /// answer to a call, there is no third.
     #[must_use]
     pub fn probe_after_silence(mut self, silence: Option<Duration>) -> Self {
-        self.vigilance.probe_after = silence.map(|silence| silence.max(SHORTEST_SILENCE));
+        self.vigilance.probe_after = silence;
         self
     }
 
