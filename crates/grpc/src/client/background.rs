@@ -37,7 +37,7 @@ use crate::chance::chance;
 /// ready: a server that takes connections only to end them would be called in a loop.
 const USELESS: u32 = 3;
 
-/// How many connections are made at a time, beside those the policy asks for.
+/// While so many connections are being made no more are begun, but those the policy asks for.
 const MOST_AT_ONCE: usize = 64;
 
 /// What the task waited for and came to.
@@ -63,7 +63,7 @@ pub(super) struct Background {
     /// The resolver is asked again.
     asking_again: Option<Step<Done>>,
     backoff: Backoff,
-    /// When the policy's last pass over the addresses began.
+    /// What the back-off counts from: when the policy's last pass over the addresses began, or an attempt that succeeded since.
     attempt_began: Instant,
     /// What the first attempt of a pass may take: what resolving the name left.
     resolving: Option<Budget>,
@@ -166,23 +166,27 @@ impl Background {
 
     /// A connection takes calls. With the first one the policy has what it wanted, whoever asked for it.
     fn ready(&mut self, connection: ConnectionId) {
-        let Some((Tried { address, purpose, began }, ops)) = self.connecting.ready(connection) else {
-            return;
-        };
+        let Some((Tried { address, began, .. }, ops)) = self.connecting.ready(connection) else { return };
         self.last_error = None;
         if self.useless < USELESS {
             self.backoff.reset();
             self.pool.encourage(&address);
         }
-        if purpose == Purpose::Policy {
-            self.pool.settle(self.addresses.around(&address, self.endpoint.balancing()));
+        if self.pool.is_empty() {
+            self.settle(&address);
         }
-        let pool = &self.pool;
-        self.connecting.policy_has_one(|address| pool.calls_go_to(address));
         (self.step, self.slow_at, self.resolving) = (None, None, None);
         self.attempt_began = self.attempt_began.max(began);
         self.pool.add(connection, ops, address, began);
         self.connections_changed();
+    }
+
+    /// Calls go to this address and to those it stands for, and to no other. True if connections were given up for it.
+    fn settle(&mut self, address: &Address) -> bool {
+        let given_up = self.pool.settle(self.addresses.around(address, self.endpoint.balancing()));
+        let pool = &self.pool;
+        self.connecting.settle(|address| pool.calls_go_to(address));
+        given_up
     }
 
     /// There are more connections, or fewer.
@@ -260,7 +264,7 @@ impl Background {
             return self.addresses.said_nothing(now);
         };
         self.addresses.said(addresses, now);
-        if self.pool.settle(self.addresses.around(&member, self.endpoint.balancing())) {
+        if self.settle(&member) {
             self.connections_changed();
         }
     }
@@ -277,6 +281,8 @@ impl Background {
         let reaction = match done {
             Done::Resolved(answer) => {
                 if let Ok(addresses) = &answer {
+                    // What is under way from before may lead to where no server is any more.
+                    self.connecting.settle(|address| addresses.contains(address));
                     self.addresses.said(addresses.clone(), Instant::now());
                 }
                 self.last_error = answer.as_ref().err().cloned().or(self.last_error.take());

@@ -34,7 +34,7 @@ pub(super) enum Purpose {
 }
 
 /// An attempt, to those who did not see how it went.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Tried {
     pub(super) address: Address,
     pub(super) purpose: Purpose,
@@ -57,9 +57,9 @@ struct Attempt {
     stage: Stage,
 }
 
-impl Attempt {
-    fn give_up(self) {
-        if let Stage::Greeting { ops, .. } = self.stage {
+impl Stage {
+    fn give_up(&self) {
+        if let Self::Greeting { ops, .. } = self {
             ops.abort();
         }
     }
@@ -138,19 +138,16 @@ impl Connecting {
         Some(self.attempts.remove(at))
     }
 
-    /// The policy has a connection. What else was tried for it goes on where calls go, and is given up where they do not.
-    pub(super) fn policy_has_one(&mut self, calls_go: impl Fn(&Address) -> bool) {
-        for attempt in core::mem::take(&mut self.attempts) {
-            let Attempt { tried, budget, stage } = attempt;
-            match tried.purpose {
-                Purpose::Another => self.attempts.push(Attempt { tried, budget, stage }),
-                Purpose::Policy if calls_go(&tried.address) => {
-                    let tried = Tried { purpose: Purpose::Another, ..tried };
-                    self.attempts.push(Attempt { tried, budget, stage });
-                }
-                Purpose::Policy => Attempt { tried, budget, stage }.give_up(),
+    /// Calls go there, or will: attempts to elsewhere are given up, and the others are not the policy's any more.
+    pub(super) fn settle(&mut self, calls_go: impl Fn(&Address) -> bool) {
+        self.attempts.retain_mut(|attempt| {
+            let stays = calls_go(&attempt.tried.address);
+            if !stays {
+                attempt.stage.give_up();
             }
-        }
+            attempt.tried.purpose = Purpose::Another;
+            stays
+        });
     }
 
     /// Ready with an attempt that failed. Pending when there is none.
@@ -158,9 +155,8 @@ impl Connecting {
         for at in 0..self.attempts.len() {
             let Some(attempt) = self.attempts.get_mut(at) else { break };
             if let Poll::Ready(why) = self.maker.poll(attempt, cx) {
-                let attempt = self.attempts.remove(at);
-                let tried = attempt.tried.clone();
-                attempt.give_up();
+                let Attempt { tried, stage, .. } = self.attempts.remove(at);
+                stage.give_up();
                 return Poll::Ready((tried, why));
             }
         }

@@ -177,20 +177,37 @@ impl Channel {
     }
 }
 
+/// The connection's task does this, whatever others do meanwhile.
+fn meanwhile(
+    mut connection: Connection,
+    steps: impl FnOnce(&mut Connection) + Send + 'static,
+) -> thread::JoinHandle<Connection> {
+    thread::spawn(move || {
+        steps(&mut connection);
+        connection
+    })
+}
+
+/// A call comes to a channel whose one connection has so many streams open and allowed, and does this meanwhile. What came of it.
+fn a_call_comes_while(
+    streams: (u32, u32),
+    steps: impl FnOnce(&mut Connection) + Send + 'static,
+) -> (Channel, [Connection; 1]) {
+    let (channel, [connection]) = Channel::with([streams]);
+    let connection = meanwhile(connection, steps);
+    channel.shared.start(call());
+    channel.turn();
+    let mut all = [connection.join().unwrap()];
+    channel.settle(&mut all);
+    (channel, all)
+}
+
 /// A call comes while the only stream ends.
 #[test]
 fn a_call_that_comes_while_a_stream_ends_gets_it() {
     model(|| {
-        let (channel, [mut connection]) = Channel::with([(1, 1)]);
-        let connection = thread::spawn(move || {
-            connection.hears(1, 1);
-            connection
-        });
-        channel.shared.start(call());
-        channel.turn();
-        let mut all = [connection.join().unwrap()];
-        channel.settle(&mut all);
-        assert_eq!(all[0].open, 1);
+        let (_, [connection]) = a_call_comes_while((1, 1), |connection| connection.hears(1, 1));
+        assert_eq!(connection.open, 1);
     });
 }
 
@@ -198,16 +215,8 @@ fn a_call_that_comes_while_a_stream_ends_gets_it() {
 #[test]
 fn a_call_that_comes_while_the_limit_rises_gets_a_stream() {
     model(|| {
-        let (channel, [mut connection]) = Channel::with([(1, 1)]);
-        let connection = thread::spawn(move || {
-            connection.hears(2, 0);
-            connection
-        });
-        channel.shared.start(call());
-        channel.turn();
-        let mut all = [connection.join().unwrap()];
-        channel.settle(&mut all);
-        assert_eq!(all[0].open, 2);
+        let (_, [connection]) = a_call_comes_while((1, 1), |connection| connection.hears(2, 0));
+        assert_eq!(connection.open, 2);
     });
 }
 
@@ -215,16 +224,8 @@ fn a_call_that_comes_while_the_limit_rises_gets_a_stream() {
 #[test]
 fn a_call_that_comes_while_a_connection_begins_to_share_gets_a_stream() {
     model(|| {
-        let (channel, [mut connection]) = Channel::with([(0, 0)]);
-        let connection = thread::spawn(move || {
-            connection.shares(1);
-            connection
-        });
-        channel.shared.start(call());
-        channel.turn();
-        let mut all = [connection.join().unwrap()];
-        channel.settle(&mut all);
-        assert_eq!(all[0].open, 1);
+        let (_, [connection]) = a_call_comes_while((0, 0), |connection| connection.shares(1));
+        assert_eq!(connection.open, 1);
     });
 }
 
@@ -232,11 +233,8 @@ fn a_call_that_comes_while_a_connection_begins_to_share_gets_a_stream() {
 #[test]
 fn two_calls_that_come_at_once_get_the_two_streams() {
     model_of_three(|| {
-        let (channel, [mut connection]) = Channel::with([(1, 2)]);
-        let connection = thread::spawn(move || {
-            connection.hears(2, 1);
-            connection
-        });
+        let (channel, [connection]) = Channel::with([(1, 2)]);
+        let connection = meanwhile(connection, |connection| connection.hears(2, 1));
         let shared = Arc::clone(&channel.shared);
         let caller = thread::spawn(move || shared.start(call()));
         channel.shared.start(call());
@@ -272,12 +270,8 @@ fn two_connections_that_have_streams_at_once_forget_nobody() {
             for _ in 0..waiting {
                 channel.shared.start(call());
             }
-            let tasks = connections.map(|mut connection| {
-                thread::spawn(move || {
-                    connection.hears(1, 1);
-                    connection
-                })
-            });
+            let hears = |connection: &mut Connection| connection.hears(1, 1);
+            let tasks = connections.map(|connection| meanwhile(connection, hears));
             channel.turn();
             let mut all = tasks.map(|task| task.join().unwrap());
             channel.settle(&mut all);
@@ -290,15 +284,12 @@ fn two_connections_that_have_streams_at_once_forget_nobody() {
 #[test]
 fn a_call_given_up_keeps_no_stream() {
     model(|| {
-        let (channel, [mut connection]) = Channel::with([(1, 1)]);
+        let (channel, [connection]) = Channel::with([(1, 1)]);
         let first = call();
         let given_up = Arc::clone(&first.inbound);
         channel.shared.start(first);
         channel.shared.start(call());
-        let connection = thread::spawn(move || {
-            connection.hears(1, 1);
-            connection
-        });
+        let connection = meanwhile(connection, |connection| connection.hears(1, 1));
         given_up.abandon();
         channel.turn();
         let mut all = [connection.join().unwrap()];
@@ -311,16 +302,10 @@ fn a_call_given_up_keeps_no_stream() {
 #[test]
 fn a_limit_that_is_lowered_meanwhile_costs_nobody_his_turn() {
     model(|| {
-        let (channel, [mut connection]) = Channel::with([(1, 2)]);
-        let connection = thread::spawn(move || {
+        let (channel, mut all) = a_call_comes_while((1, 2), |connection| {
             connection.hears(1, 0);
             connection.turn();
-            connection
         });
-        channel.shared.start(call());
-        channel.turn();
-        let mut all = [connection.join().unwrap()];
-        channel.settle(&mut all);
         assert_eq!((all[0].open, channel.shared.has_waiting()), (1, true));
         all[0].hears(1, 1);
         channel.settle(&mut all);

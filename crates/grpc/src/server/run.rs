@@ -160,11 +160,10 @@ impl ServerConnection {
                 learned.record(took, !pending);
             }
         }
-        let may_be_slow = learned.may_be_slow();
         match started {
             Ok(First::Ready(before, call)) => self.respond(tx, stream, before, call),
             Ok(First::Pending(call)) => {
-                self.spawned_in_turn |= may_be_slow;
+                self.spawned_in_turn |= learned.may_be_slow();
                 self.spawn(stream, None, context, finish_unary(call));
                 return;
             }

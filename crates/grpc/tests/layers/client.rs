@@ -38,17 +38,18 @@ async fn all_kinds_of_call_go_through_middleware() {
     all_kinds(&Grpc::new(ServiceBuilder::new().buffer(10).service(channel()))).await;
 }
 
-/// A call that waits in middleware is called off with its handler's, too.
-#[tokio::test(start_paused = true)]
-async fn a_call_in_middleware_ends_with_the_call_it_is_made_for() {
+/// What calls end with that a handler makes, when the call it works for is given up.
+async fn when_called_off<T, C>(calls: impl Fn(Request<Bytes>) -> C + Clone + Send + Sync + 'static) -> T
+where
+    T: std::fmt::Debug + Send + 'static,
+    C: Future<Output = T> + Send + 'static,
+{
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let handler = move |request: Request<Bytes>| {
-        let tell = tell.clone();
+        let (tell, calls) = (tell.clone(), calls(request));
         async move {
-            let client = Grpc::new(ServiceBuilder::new().concurrency_limit(0).service(channel()));
-            let status = unary(&client, "Echo", request).await.unwrap_err();
-            tell.send(status.code()).unwrap();
-            Err::<Response<Bytes>, _>(status)
+            tell.send(calls.await).unwrap();
+            Ok(Response::new(Bytes::new()))
         }
     };
     let service =
@@ -58,8 +59,18 @@ async fn a_call_in_middleware_ends_with_the_call_it_is_made_for() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(told.try_recv().is_err());
     call.abort();
-    let code = tokio::time::timeout(Duration::from_secs(1), told.recv()).await;
-    assert_eq!(code.expect("it is called off"), Some(Code::Cancelled));
+    let ended = tokio::time::timeout(Duration::from_secs(1), told.recv()).await;
+    ended.expect("it is called off").unwrap()
+}
+
+/// A call that waits in middleware is called off with its handler's, too.
+#[tokio::test(start_paused = true)]
+async fn a_call_in_middleware_ends_with_the_call_it_is_made_for() {
+    let waits = |request: Request<Bytes>| async move {
+        let client = Grpc::new(ServiceBuilder::new().concurrency_limit(0).service(channel()));
+        unary(&client, "Echo", request).await.unwrap_err().code()
+    };
+    assert_eq!(when_called_off(waits).await, Code::Cancelled);
 }
 
 #[cfg(feature = "gzip")]
@@ -281,29 +292,16 @@ async fn an_answer_of_endless_messages_ends_with_the_deadline() {
 /// Nor does a stalled body keep a call whose handler's call is over.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stalls_ends_with_the_call_it_is_read_for() {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let handler = move |_: Request<Bytes>| {
-        let tell = tell.clone();
-        async move {
-            let (unary_client, _body) = stalling(1);
-            let (streaming_client, _other) = stalling(1);
-            let answer = streaming_client.server_streaming(text("hi"), path("Endless"), BytesCodec).await;
-            let mut stream = answer.unwrap().into_inner();
-            stream.message().await.unwrap();
-            let (answer, message) = tokio::join!(unary(&unary_client, "Echo", text("hi")), stream.message());
-            tell.send([answer.unwrap_err().code(), message.unwrap_err().code()]).unwrap();
-            Ok(Response::new(Bytes::new()))
-        }
+    let stalls = |_: Request<Bytes>| async move {
+        let (unary_client, _body) = stalling(1);
+        let (streaming_client, _other) = stalling(1);
+        let answer = streaming_client.server_streaming(text("hi"), path("Endless"), BytesCodec).await;
+        let mut stream = answer.unwrap().into_inner();
+        stream.message().await.unwrap();
+        let (answer, message) = tokio::join!(unary(&unary_client, "Echo", text("hi")), stream.message());
+        [answer.unwrap_err().code(), message.unwrap_err().code()]
     };
-    let service =
-        GenericService::new("t.S").when_cancelled(OnCancel::Token).unary("Ask", BytesCodec, handler);
-    let outer = Grpc::new(Server::builder().add_service(service).in_process());
-    let call = tokio::spawn(async move { unary(&outer, "Ask", text("hi")).await });
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(told.try_recv().is_err());
-    call.abort();
-    let codes = tokio::time::timeout(Duration::from_secs(1), told.recv()).await;
-    assert_eq!(codes.expect("it is called off"), Some([Code::Cancelled; 2]));
+    assert_eq!(when_called_off(stalls).await, [Code::Cancelled; 2]);
 }
 
 #[tokio::test(start_paused = true)]
