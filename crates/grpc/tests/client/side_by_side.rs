@@ -165,16 +165,23 @@ struct Site {
     /// Nobody serves with it.
     listener: Option<std::net::TcpListener>,
     serving: Option<JoinHandle<()>>,
+    /// Nobody listens with it, and nobody else gets its port.
+    _refuses: Option<TcpSocket>,
 }
 
 impl Site {
     fn that(does: Does) -> Self {
+        if does == Does::Refuse {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = socket.local_addr().unwrap();
+            return Self { does, address, listener: None, serving: None, _refuses: Some(socket) };
+        }
         let (listener, address) = silent();
-        let mut site = Self { does, address, listener: Some(listener), serving: None };
+        let mut site = Self { does, address, listener: Some(listener), serving: None, _refuses: None };
         match does {
             Does::Answer => site.answer(),
-            Does::SayNothing => {}
-            Does::Refuse => site.listener = None,
+            Does::SayNothing | Does::Refuse => {}
             Does::HangUp => {
                 let listener = site.listener.take().unwrap();
                 listener.set_nonblocking(true).unwrap();
